@@ -1,0 +1,4 @@
+version: 2
+ethernets:
+  eth0:
+    dhcp4: true
