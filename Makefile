@@ -1,0 +1,32 @@
+# Each verb is one line that calls the tool; `make help` tells what it does.
+.PHONY: help up test status pipeline predict scale down destroy lock
+
+help:
+	@python3 -m control help
+
+up:
+	@python3 -m control up
+
+test:
+	@python3 -m control test $(if $(LAYER),--layer "$(LAYER)")
+
+status:
+	@python3 -m control status
+
+pipeline:
+	@python3 -m control pipeline
+
+predict:
+	@python3 -m control predict
+
+scale:
+	@python3 -m control scale --replicas "$(REPLICAS)"
+
+down:
+	@python3 -m control down
+
+destroy:
+	@python3 -m control destroy $(if $(filter yes,$(CONFIRM)),--yes)
+
+lock:
+	@python3 -m control lock

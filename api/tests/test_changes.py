@@ -1,0 +1,245 @@
+"""What happens while the registry changes, breaks or is away."""
+
+import json
+import threading
+from collections import Counter
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.conftest import MakeSettings, Replica, wait_until
+from tests.fake_mlflow import FakeMlflow
+from tests.graphs import EXAMPLE, files, tree
+
+
+def failures(replica: Replica, reason: str) -> float:
+    return replica.metric(f'inference_model_load_failures_total{{reason="{reason}"}}')
+
+
+def test_the_first_model_is_taken_up_when_it_appears(
+    mlflow: FakeMlflow, make_settings: MakeSettings
+) -> None:
+    with Replica(make_settings()) as replica:
+        live = "/health/live"
+        wait_until(
+            lambda: replica.client.get(live).json()["registry"] == "reachable", "it is reached"
+        )
+        assert replica.client.get(live).json()["models"] == []
+        assert replica.client.get("/models").json() == {"models": []}
+        assert "Row" in replica.client.get("/openapi.json").json()["components"]["schemas"]
+        for answer in (replica.predict(EXAMPLE), replica.client.get("/health/ready")):
+            assert answer.status_code == 503
+            assert "make pipeline" in answer.json()["detail"]
+            assert answer.headers["retry-after"] == "5"
+        assert replica.predict(EXAMPLE, X_Model="modelo1").status_code == 404
+
+        replica.wait_for_version(mlflow.publish(files()))
+        assert replica.predict(EXAMPLE).status_code == 200
+
+
+def test_a_registry_that_was_never_reached_is_said_so(
+    mlflow: FakeMlflow, make_settings: MakeSettings
+) -> None:
+    mlflow.stop()
+    with Replica(make_settings()) as replica:
+        answer = replica.predict(EXAMPLE)
+        assert answer.status_code == 503
+        assert "registry has not been reached" in answer.json()["detail"]
+        assert replica.client.get("/health/live").json()["registry"] == "unreachable"
+        mlflow.publish(files())
+        mlflow.start()
+        replica.wait_for_version("1")
+
+
+def test_no_prediction_fails_while_the_model_changes(replica: Replica, mlflow: FakeMlflow) -> None:
+    """Eight clients predict all the time; each answer fits the version that it names."""
+    stop = threading.Event()
+    seen: Counter[str] = Counter()
+    wrong: list[object] = []
+    low = {**EXAMPLE, "height": 50}
+
+    def predict() -> None:
+        with httpx.Client(base_url=replica.url, timeout=20) as client:
+            while not stop.is_set():
+                answer = client.post("/predict", json=[low] * 3)
+                if answer.status_code != 200:
+                    wrong.append(answer.text)
+                    return
+                version = answer.json()["model"]["version"]
+                numbers = {one["class_number"] for one in answer.json()["predictions"]}
+                # Odd versions have the threshold 100, even ones 1.
+                if numbers != ({0} if int(version) % 2 else {1}):
+                    wrong.append(answer.json())
+                seen[version] += 1
+
+    threads = [threading.Thread(target=predict) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for number in range(2, 8):
+        replica.wait_for_version(mlflow.publish(files(tree(threshold=100 if number % 2 else 1))))
+    stop.set()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
+    assert {"1", "7"} <= set(seen)
+    assert replica.metric("inference_model_loads_total") == 7
+    info = 'inference_model_info{default="true",name="modelo1",version="%s"}'
+    assert (replica.metric(info % 7), replica.metric(info % 6)) == (1, 0)
+
+
+BROKEN = {
+    "sha256": {**files(), "model.onnx": tree(threshold=5)},
+    "onnx": files(b"no graph"),
+    "signature": files(tree(width=4)),
+    "schema": {**files(), "MLmodel": b"metadata: {}"},
+    "warm_up": files(tree(numbers=(0, 1, 9), threshold=-1)),
+    "artifact": {"MLmodel": files()["MLmodel"]},
+}
+
+
+@pytest.mark.parametrize("reason", list(BROKEN))
+def test_a_broken_version_is_refused_and_the_old_one_goes_on(
+    replica: Replica, mlflow: FakeMlflow, reason: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    mlflow.publish(BROKEN[reason])
+    wait_until(lambda: failures(replica, reason) == 1, "it is refused")
+    assert replica.version() == "1"
+    assert replica.predict(EXAMPLE).json()["model"]["version"] == "1"
+    assert "a model was refused" in caplog.text
+    replica.wait_for_version(mlflow.publish(files()))
+    assert failures(replica, reason) == 1
+
+
+def test_a_first_version_that_is_broken_is_said_so(
+    mlflow: FakeMlflow, make_settings: MakeSettings
+) -> None:
+    mlflow.publish(BROKEN["sha256"])
+    with Replica(make_settings()) as replica:
+        wait_until(lambda: failures(replica, "sha256") == 1, "it is refused")
+        answer = replica.predict(EXAMPLE)
+        assert answer.status_code == 503
+        assert "Version 1 of model 'modelo1' cannot be served" in answer.json()["detail"]
+
+
+def test_a_download_that_breaks_off_is_tried_again(replica: Replica, mlflow: FakeMlflow) -> None:
+    mlflow.truncate_artifacts = True
+    version = mlflow.publish(files())
+    wait_until(lambda: failures(replica, "registry") >= 2, "it is tried again")
+    assert replica.version() == "1"
+    mlflow.truncate_artifacts = False
+    replica.wait_for_version(version)
+
+
+def test_serving_goes_on_without_the_registry_also_after_a_restart(
+    mlflow: FakeMlflow, make_settings: MakeSettings
+) -> None:
+    mlflow.publish(files(), metrics={"accuracy": 0.8})
+    with Replica(make_settings()) as replica:
+        replica.wait_for_version("1")
+        models = replica.client.get("/models").json()
+        mlflow.stop()
+        wait_until(
+            lambda: replica.metric("inference_registry_reachable") == 0, "the failure is seen"
+        )
+        assert replica.predict(EXAMPLE).status_code == 200
+    with Replica(make_settings()) as replica:
+        replica.wait_for_version("1")
+        assert replica.predict(EXAMPLE).json()["model"]["version"] == "1"
+        assert replica.client.get("/models").json() == models
+        assert replica.client.get("/health/live").json()["registry"] == "unreachable"
+        mlflow.publish(files())
+        mlflow.start()
+        replica.wait_for_version("2")
+
+
+def test_the_last_good_version_is_served_after_a_restart_too(
+    mlflow: FakeMlflow, make_settings: MakeSettings
+) -> None:
+    mlflow.publish(files())
+    with Replica(make_settings()) as replica:
+        replica.wait_for_version("1")
+    mlflow.publish(BROKEN["onnx"])
+    with Replica(make_settings()) as replica:
+        replica.wait_for_version("1")
+        assert failures(replica, "onnx") == 1
+
+
+def test_a_damaged_local_copy_is_fetched_again(
+    mlflow: FakeMlflow, make_settings: MakeSettings, tmp_path: Path
+) -> None:
+    mlflow.publish(files())
+    with Replica(make_settings()) as replica:
+        replica.wait_for_version("1")
+    (graph,) = (tmp_path / "cache").rglob("model.onnx")
+    graph.write_bytes(b"damaged")
+    with Replica(make_settings()) as replica:
+        replica.wait_for_version("1")
+    assert graph.read_bytes() == files()["model.onnx"]
+
+
+def test_a_damaged_local_copy_is_not_served(
+    mlflow: FakeMlflow, make_settings: MakeSettings, tmp_path: Path
+) -> None:
+    mlflow.publish(files())
+    with Replica(make_settings()) as replica:
+        replica.wait_for_version("1")
+    mlflow.stop()
+    (graph,) = (tmp_path / "cache").rglob("model.onnx")
+    graph.write_bytes(tree(threshold=5))
+    with Replica(make_settings()) as replica:
+        wait_until(lambda: failures(replica, "registry") > 0, "it is looked at")
+        assert replica.predict(EXAMPLE).status_code == 503
+
+
+def test_an_emptied_registry_does_not_end_the_service(replica: Replica, mlflow: FakeMlflow) -> None:
+    mlflow.models.clear()
+    wait_until(lambda: replica.client.get("/models").json() == {"models": []}, "it is seen")
+    assert replica.predict(EXAMPLE).json()["model"]["version"] == "1"
+
+
+def test_a_model_registered_anew_is_another_model(replica: Replica, mlflow: FakeMlflow) -> None:
+    low = {**EXAMPLE, "height": 50}
+    assert replica.predict(low).json()["predictions"][0]["class_number"] == 0
+    mlflow.models.clear()
+    assert mlflow.publish(files(tree(threshold=1))) == "1"
+    wait_until(
+        lambda: replica.predict(low).json()["predictions"][0]["class_number"] == 1,
+        "the new version 1 answers",
+    )
+    answer = replica.predict(low, X_Model="modelo1/1").json()
+    assert answer["predictions"][0]["class_number"] == 1
+
+
+def test_replicas_may_share_their_folder(mlflow: FakeMlflow, make_settings: MakeSettings) -> None:
+    mlflow.publish(files())
+    with Replica(make_settings()) as one, Replica(make_settings()) as two:
+        for _ in range(3):
+            version = mlflow.publish(files())
+            one.wait_for_version(version)
+            two.wait_for_version(version)
+            assert one.predict(EXAMPLE).status_code == two.predict(EXAMPLE).status_code == 200
+
+
+def test_old_versions_leave_the_local_copy(
+    replica: Replica, mlflow: FakeMlflow, tmp_path: Path
+) -> None:
+    for _ in range(3):
+        replica.wait_for_version(mlflow.publish(files()))
+    models = tmp_path / "cache" / "models"
+    wait_until(lambda: len(list(models.iterdir())) == 1, "only one is kept")
+
+
+def test_the_saved_state_holds_no_secret(
+    mlflow: FakeMlflow, make_settings: MakeSettings, tmp_path: Path
+) -> None:
+    mlflow.credentials = ("reader", "hush-hush")
+    mlflow.publish(files())
+    settings = make_settings(
+        mlflow_tracking_username="reader", mlflow_tracking_password="hush-hush"
+    )
+    with Replica(settings) as replica:
+        replica.wait_for_version("1")
+    saved = (tmp_path / "cache" / "registry.json").read_text()
+    assert "modelo1" in json.loads(saved)["models"]
+    assert "hush-hush" not in saved

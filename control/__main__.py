@@ -1,0 +1,113 @@
+"""The command line: `python3 -m control VERB`, as the Makefile calls it."""
+
+import argparse
+import os
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from types import FrameType
+from typing import NoReturn
+
+from control.console import Console, open_log
+from control.errors import ControlError, Interrupted
+from control.exclusive import exclusive
+from control.project import Project
+from control.runner import HostRunner
+from control.verbs import Verbs
+
+ROOT = Path(__file__).resolve().parent.parent
+LAYERS = ("quick", "roles", "platform")
+
+# verb, one sentence, whether it changes the deployment (one such run at a time, with a log)
+VERBS = (
+    ("up", "deploy everything, to the first prediction; run again, it does what is missing", True),
+    ("test", "run the tests; LAYER=quick, roles or platform runs one layer alone", False),
+    ("status", "show machines, services and the model in production", False),
+    ("pipeline", "run the pipeline now: clear, load, train, search, promote", False),
+    ("predict", "send the example to the inference API and print the answer", False),
+    ("scale", "share the inference budget among REPLICAS=1..16 replicas", True),
+    ("down", "shut the machines down; their data stays, and `up` starts them again", True),
+    ("destroy", "remove the machines, their data and the secrets; CONFIRM=yes does not ask", True),
+    ("lock", "resolve the Python requirements of every part anew", False),
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Carry out a verb and give the exit code."""
+    options = parse(arguments)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _interrupt)
+    os.umask(0o022)
+    project = Project(ROOT)
+    try:
+        with ExitStack() as stack:
+            if next(changes for name, _, changes in VERBS if name == options.verb):
+                stack.enter_context(exclusive(project, options.verb))
+            keeps_log = options.verb not in ("status", "predict")
+            log = open_log(project.logs, options.verb) if keeps_log else None
+            console = Console(log)
+            stack.callback(console.close)
+            return _carry_out(options, Verbs(project, HostRunner(console), console), console)
+    except ControlError as failure:
+        print(f"\n{failure}", file=sys.stderr)
+        return 1
+    except PermissionError as error:
+        print(f"\n{error.filename} is another user's: run it with sudo.", file=sys.stderr)
+        return 1
+
+
+def _carry_out(options: argparse.Namespace, verbs: Verbs, console: Console) -> int:
+    """Carry out a verb; its failure is written to its log too."""
+    actions: dict[str, Callable[[], bool | None]] = {
+        "up": verbs.up,
+        "test": lambda: verbs.test(getattr(options, "layer", None)),
+        "status": verbs.status,
+        "pipeline": verbs.pipeline,
+        "predict": verbs.predict,
+        "scale": lambda: verbs.scale(options.replicas),
+        "down": verbs.down,
+        "destroy": lambda: verbs.destroy(confirmed=options.yes),
+        "lock": verbs.lock,
+    }
+    try:
+        well = actions[options.verb]()
+    except Interrupted as interrupted:
+        console.say(f"\nInterrupted. Run `make {options.verb}` again: it goes on from here.")
+        return interrupted.exit_code
+    except ControlError as failure:
+        console.record(str(failure))
+        if console.log_path:
+            raise ControlError(f"{failure}\nThe log of this run: {console.log_path}") from failure
+        raise
+    return 1 if well is False else 0
+
+
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(prog="make", usage="make VERB", add_help=False)
+    lines = "\n".join(f"  {name:<10} {sentence}" for name, sentence, _ in VERBS)
+    verbs = parser.add_subparsers(dest="verb", metavar="VERB")
+    for name, sentence, _ in VERBS:
+        verb = verbs.add_parser(name, help=sentence)
+        if name == "test":
+            verb.add_argument("--layer", choices=LAYERS)
+        elif name == "scale":
+            verb.add_argument("--replicas", required=True)
+        elif name == "destroy":
+            verb.add_argument("--yes", action="store_true")
+    verbs.add_parser("help", help="list the verbs")
+    options = parser.parse_args(arguments)
+    if options.verb in (None, "help"):
+        print(f"make VERB, where VERB is\n{lines}\n  {'help':<10} list the verbs")
+        sys.exit(0)
+    return options
+
+
+def _interrupt(number: int, _frame: FrameType | None) -> NoReturn:
+    raise Interrupted(number)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,301 @@
+"""Runs the tests in layers: the quick ones first, those that need machines after them."""
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from control.console import Console, duration, table
+from control.environments import Environment, Environments
+from control.errors import ControlError
+from control.packages import Packages
+from control.project import Project
+from control.runner import Command, Runner
+from control.terraform import tools_path
+
+# The store's tests of `dags/` start a database server of their own.
+TEST_PACKAGES = ("postgresql",)
+
+
+@dataclass(frozen=True)
+class PythonPackage:
+    """A Python package with its own lock file and tests.
+
+    Attributes:
+        folder: the folder that its tests run in.
+        sources: what is type-checked there.
+        tests: where its tests are, from that folder.
+        lock: the lock file of its test environment, from the top folder.
+        environment: the name of that environment.
+    """
+
+    folder: str
+    sources: tuple[str, ...]
+    tests: str
+    lock: str
+    environment: str
+
+
+PYTHON_PACKAGES = (
+    PythonPackage(".", ("control",), "control/tests", "control/requirements.txt", "control"),
+    PythonPackage("api", ("inference_api",), "tests", "api/requirements-test.txt", "api"),
+    PythonPackage(
+        "data_api", ("covertype_source",), "tests", "data_api/requirements-test.txt", "data_api"
+    ),
+    PythonPackage("dags", ("covertype",), "tests", "dags/requirements-test.txt", "dags"),
+)
+
+
+@dataclass(frozen=True)
+class Check:
+    """One step of a layer.
+
+    Attributes:
+        title: what is checked.
+        command: the program that does it.
+        folder: where it runs, from the top folder.
+        env: variables for it.
+    """
+
+    title: str
+    command: Command
+    folder: str = "."
+    env: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Layer:
+    """Tests that need the same things and so run together.
+
+    Attributes:
+        name: as `--layer` takes it.
+        covers: what it covers, for the operator.
+        takes: about how long.
+        shows_output: whether the output of its checks is shown as it comes, not only on failure.
+        checks: makes ready what the layer needs and gives its checks.
+    """
+
+    name: str
+    covers: str
+    takes: str
+    shows_output: bool
+    checks: Callable[[], Iterator[Check]]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a check ended.
+
+    Attributes:
+        layer: its layer.
+        title: what was checked.
+        passed: whether it passed.
+        seconds: how long it took.
+    """
+
+    layer: str
+    title: str
+    passed: bool
+    seconds: float
+
+
+class Tests:
+    """The layers of tests of this repository."""
+
+    def __init__(
+        self,
+        project: Project,
+        runner: Runner,
+        console: Console,
+        environments: Environments,
+        packages: Packages,
+        terraform_program: Path,
+    ) -> None:
+        self._project = project
+        self._runner = runner
+        self._console = console
+        self._environments = environments
+        self._packages = packages
+        self._terraform = terraform_program
+
+    def layers(self) -> list[Layer]:
+        """The layers, in the order they run in."""
+        return [
+            Layer(
+                "quick",
+                "style, types, syntax and unit tests of every part; no machine is needed",
+                "5 minutes, and some more the first time, to make the environments",
+                False,
+                self._quick,
+            ),
+            Layer(
+                "roles",
+                "each Ansible role on a machine of its own, with Molecule",
+                "several minutes for each role",
+                True,
+                self._roles,
+            ),
+            Layer(
+                "platform",
+                "the deployed platform, asked from outside (`make up` comes first)",
+                "10 minutes",
+                True,
+                self._platform,
+            ),
+        ]
+
+    def run(self, only: str | None = None) -> bool:
+        """Run all layers up to the first that fails, or one alone.
+
+        Every check of a layer runs, whichever of them fails.
+
+        Args:
+            only: the name of the one layer to run.
+
+        Returns:
+            Whether everything passed and something ran.
+        """
+        outcomes: list[Outcome] = []
+        for layer in self.layers():
+            if only in (None, layer.name):
+                ended = self._run_layer(layer)
+                outcomes += ended
+                if not all(outcome.passed for outcome in ended):
+                    break
+        self._console.say()
+        rows = [
+            [outcome.layer, outcome.title, _word(outcome.passed), duration(outcome.seconds)]
+            for outcome in outcomes
+        ]
+        for line in table(["Layer", "Check", "Result", "Time"], rows):
+            self._console.say(line)
+        passed = sum(outcome.passed for outcome in outcomes)
+        self._console.say()
+        self._console.say(f"{passed} passed, {len(outcomes) - passed} failed")
+        return passed == len(outcomes) > 0
+
+    def _run_layer(self, layer: Layer) -> list[Outcome]:
+        self._console.say(f"\n=== {layer.name}: {layer.covers}; takes about {layer.takes}")
+        outcomes = []
+        for check in layer.checks():
+            self._console.say(f"--- {check.title}")
+            began = time.monotonic()
+            passed = self._passes(check, echo=layer.shows_output)
+            outcome = Outcome(layer.name, check.title, passed, time.monotonic() - began)
+            self._console.say(f"    {_word(passed)} in {duration(outcome.seconds)}")
+            outcomes.append(outcome)
+        if not outcomes:
+            self._console.say("    there is nothing to run")
+        return outcomes
+
+    def _passes(self, check: Check, *, echo: bool) -> bool:
+        try:
+            completed = self._runner.run(
+                check.command,
+                cwd=self._project.root / check.folder,
+                env=check.env,
+                check=False,
+                echo=echo,
+            )
+        except ControlError as error:
+            self._console.say(f"    {error}")
+            return False
+        if completed.returncode != 0 and not echo:
+            for line in f"{completed.stdout}\n{completed.stderr}".strip().splitlines():
+                self._console.say(f"    {line}")
+        return completed.returncode == 0
+
+    def _quick(self) -> Iterator[Check]:
+        control = self._environments.ensure_control()
+        environments = {
+            package.environment: self._environments.ensure(
+                package.environment, self._project.root / package.lock
+            )
+            for package in PYTHON_PACKAGES
+        }
+        self._packages.ensure(TEST_PACKAGES)
+        yield from self._python_style(control)
+        yield from self._python_types(control, environments)
+        yield from self._ansible_checks(control)
+        yield from self._terraform_checks()
+        for package in PYTHON_PACKAGES:
+            python = environments[package.environment].python
+            yield Check(
+                f"unit tests: {package.environment}",
+                [python, "-m", "pytest", "-q", package.tests],
+                package.folder,
+            )
+
+    def _python_style(self, control: Environment) -> Iterator[Check]:
+        ruff = control.programs / "ruff"
+        yield Check("ruff check", [ruff, "check", "."])
+        yield Check("ruff format", [ruff, "format", "--check", "."])
+
+    def _python_types(
+        self, control: Environment, environments: Mapping[str, Environment]
+    ) -> Iterator[Check]:
+        for package in PYTHON_PACKAGES:
+            yield Check(
+                f"mypy: {package.environment}",
+                [
+                    *(control.programs / "mypy", "--strict"),
+                    *("--config-file", self._project.root / "pyproject.toml"),
+                    # Where the package's own dependencies are, with their types.
+                    *("--python-executable", environments[package.environment].python),
+                    *package.sources,
+                ],
+                package.folder,
+            )
+
+    def _ansible_checks(self, control: Environment) -> Iterator[Check]:
+        env = {"PATH": tools_path([control.programs, self._project.tools])}
+        yield Check("yamllint", [control.programs / "yamllint", "--strict", "."], env=env)
+        yield Check(
+            "ansible-lint",
+            [control.programs / "ansible-lint", "--offline", "--profile", "production"],
+            env=env,
+        )
+        yield Check(
+            "ansible-playbook --syntax-check",
+            [
+                *(control.programs / "ansible-playbook", "--syntax-check"),
+                # The real inventory needs machines.
+                *("--inventory", "localhost,"),
+                *("site.yml", *self._playbooks()),
+            ],
+            "ansible",
+            env={**env, "ANSIBLE_INVENTORY_ENABLED": "ansible.builtin.host_list"},
+        )
+
+    def _playbooks(self) -> list[str]:
+        found = (self._project.ansible / "playbooks").glob("*.yml")
+        return sorted(str(path.relative_to(self._project.ansible)) for path in found)
+
+    def _terraform_checks(self) -> Iterator[Check]:
+        terraform = (self._terraform, "-chdir=terraform")
+        yield Check("terraform fmt", [*terraform, "fmt", "-check", "-diff", "-recursive"])
+        yield Check("terraform init", [*terraform, "init", "-input=false", "-no-color"])
+        yield Check("terraform validate", [*terraform, "validate", "-no-color"])
+        yield Check("terraform test", [*terraform, "test", "-no-color"])
+
+    def _roles(self) -> Iterator[Check]:
+        control = self._environments.ensure_control()
+        scenarios = sorted((self._project.root / "molecule").glob("*/molecule.yml"))
+        for scenario in (path.parent.name for path in scenarios):
+            yield Check(
+                f"molecule: {scenario}",
+                [control.programs / "molecule", "test", "--scenario-name", scenario],
+                env={"PATH": tools_path([control.programs, self._project.tools])},
+            )
+
+    def _platform(self) -> Iterator[Check]:
+        control = self._environments.ensure_control()
+        yield Check(
+            "pytest tests/",
+            [control.python, "-m", "pytest", "-v", "tests"],
+            env={"PATH": tools_path([control.programs, self._project.tools])},
+        )
+
+
+def _word(passed: bool) -> str:
+    return "passed" if passed else "FAILED"

@@ -1,0 +1,98 @@
+import sys
+from pathlib import Path
+
+import pytest
+
+from control.environments import Environments
+from control.packages import Packages
+from control.project import Project
+from control.runner import Completed
+from control.testing import PYTHON_PACKAGES, Tests
+from control.tests.conftest import FakeRunner, Screen
+
+
+@pytest.fixture
+def tests(project: Project, runner: FakeRunner, screen: Screen) -> Tests:
+    for package in PYTHON_PACKAGES:
+        lock = project.root / package.lock
+        lock.parent.mkdir(exist_ok=True)
+        lock.write_text("uv==1 --hash=sha256:00\n")
+    (project.ansible / "playbooks" / "scale.yml").touch()
+    scenario = project.root / "molecule" / "nginx" / "molecule.yml"
+    scenario.parent.mkdir(parents=True)
+    scenario.touch()
+    runner.replies["dpkg-query"] = "postgresql installed\n"
+
+    def make_environment(command: str) -> Completed:
+        Path(command.split()[-1]).mkdir(parents=True)
+        return Completed(0)
+
+    runner.replies[f"{project.environments}/control/bin/uv venv"] = make_environment
+    runner.replies[f"{sys.executable} -m venv"] = make_environment
+    return Tests(
+        project,
+        runner,
+        screen,
+        Environments(project, runner, screen),
+        Packages(runner, screen, project.root / "x.sources"),
+        Path("/bin/terraform"),
+    )
+
+
+def test_layers_run_in_order_and_are_counted(
+    tests: Tests, runner: FakeRunner, screen: Screen
+) -> None:
+    assert tests.run()
+    lines = screen.text.splitlines()
+    assert [line.split(":")[0] for line in lines if line.startswith("===")] == [
+        "=== quick",
+        "=== roles",
+        "=== platform",
+    ]
+    passed = int(lines[-1].removesuffix(" passed, 0 failed"))
+    assert passed == screen.text.count("\n--- ")
+    ran = "\n".join(runner.commands)
+    for part in (
+        "ruff check .",
+        "ruff format --check .",
+        "yamllint --strict .",
+        "ansible-lint --offline --profile production",
+        "site.yml playbooks/scale.yml",
+        "fmt -check -diff -recursive",
+        "terraform -chdir=terraform test",
+        "molecule test --scenario-name nginx",
+        "pytest -v tests",
+    ):
+        assert part in ran
+    assert ran.count("mypy --strict") == len(PYTHON_PACKAGES)
+    assert ran.count("-m pytest -q") == len(PYTHON_PACKAGES)
+
+
+def test_each_package_is_tested_with_its_own_environment(
+    tests: Tests, runner: FakeRunner, project: Project
+) -> None:
+    tests.run("quick")
+    python = project.environments / "api" / "bin" / "python"
+    index = runner.commands.index(f"{python} -m pytest -q tests")
+    assert runner.folders[index] == project.root / "api"
+
+
+def test_failing_layer_runs_to_its_end_and_is_the_last(
+    tests: Tests, runner: FakeRunner, screen: Screen, project: Project
+) -> None:
+    ruff = project.environments / "control" / "bin" / "ruff"
+    runner.replies[f"{ruff} check"] = Completed(1, "x.py: E501", "")
+    assert not tests.run()
+    assert "x.py: E501" in screen.text
+    assert "unit tests: dags" in screen.text
+    assert "=== roles" not in screen.text
+    last = screen.text.splitlines()[-1]
+    assert last.endswith(" passed, 1 failed")
+    assert not last.startswith("0 ")
+
+
+def test_nothing_to_run_is_no_success(tests: Tests, screen: Screen, project: Project) -> None:
+    (project.root / "molecule" / "nginx" / "molecule.yml").unlink()
+    assert not tests.run("roles")
+    assert "there is nothing to run" in screen.text
+    assert screen.text.splitlines()[-1] == "0 passed, 0 failed"

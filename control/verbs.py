@@ -1,0 +1,210 @@
+"""What each verb does, from beginning to end."""
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from control import host, settings
+from control.ansible import Ansible
+from control.console import Console, Steps
+from control.environments import Environments
+from control.errors import ControlError
+from control.guard import ensure_guard
+from control.incus import Incus
+from control.inference import DEFAULT_MODEL, example
+from control.packages import BASE_PACKAGES, INCUS_PACKAGES, Packages, backports_release
+from control.platform_services import Platform
+from control.project import Project
+from control.runner import Runner
+from control.status import show_status
+from control.terraform import Terraform, ensure_program, existing_terraform
+from control.testing import Tests
+
+
+@dataclass(frozen=True)
+class Verbs:
+    """The verbs on one repository and this host.
+
+    Attributes:
+        project: the repository.
+        runner: runs other programs.
+        console: talks to the operator.
+    """
+
+    project: Project
+    runner: Runner
+    console: Console
+
+    def up(self) -> None:
+        """Deploy everything, from a bare host to the first prediction.
+
+        Each step looks first and does only what is missing, so that a run that was interrupted
+        goes on where it stopped.
+
+        Raises:
+            ControlError: a step failed; the message says what to do.
+        """
+        steps = Steps(self.console, total=8)
+        network = self.project.network()
+        packages = Packages(self.runner, self.console)
+
+        with steps.step("Check the host"):
+            this_host = host.read_host()
+            for warning in host.check(this_host, network, host.demand_of(self.project)):
+                self.console.say(f"    {warning}")
+            backports_of = backports_release(this_host.system)
+
+        with steps.step("Install the host's packages"):
+            packages.ensure(BASE_PACKAGES)
+            packages.ensure(INCUS_PACKAGES, backports_of=backports_of)
+
+        with steps.step("Make the control environment"):
+            environment = self._environments().ensure_control()
+
+        with steps.step("Start Incus behind its route guard"):
+            ensure_guard(self.runner, network)
+            incus = self._incus()
+            incus.ensure_running()
+            incus.ensure_initialised(network)
+
+        with steps.step("Make the machines (Terraform)"):
+            program = ensure_program(
+                self.project, self.runner, self.console, packages, backports_of
+            )
+            terraform = Terraform(program, self.project, self.runner, self.console)
+            terraform.init()
+            terraform.apply()
+            for machine in terraform.machines():
+                if machine.is_ours and incus.state_of(machine.name) != "Running":
+                    incus.start(machine.name)
+
+        with steps.step("Deploy the services (Ansible)"):
+            ansible = Ansible(self.project, self.runner, self.console, environment)
+            ansible.play("site.yml")
+            platform = Platform(self.project, terraform.platform_machine(), ansible)
+
+        with steps.step("Run the pipeline"):
+            model = platform.inference().production_model()
+            if model:
+                self.console.say(
+                    f"    {DEFAULT_MODEL} has version {model.version} in production already; "
+                    "`make pipeline` trains anew"
+                )
+            else:
+                platform.pipeline(self.console).run()
+
+        with steps.step("Predict"):
+            platform.predict(self.console, example())
+
+        self.console.say()
+        for line in platform.summary():
+            self.console.say(line)
+
+    def test(self, layer: str | None) -> bool:
+        """Run the tests; tell whether all passed.
+
+        Args:
+            layer: the one layer to run, None for all.
+        """
+        packages = Packages(self.runner, self.console)
+        release = backports_release(host.read_host().system)
+        program = ensure_program(self.project, self.runner, self.console, packages, release)
+        return Tests(
+            self.project, self.runner, self.console, self._environments(), packages, program
+        ).run(layer)
+
+    def status(self) -> bool:
+        """Show machines, services and the model in production; tell whether all is well."""
+        terraform = existing_terraform(self.project, self.runner, self.console)
+        machine = terraform.platform_machine()
+        well = show_status(terraform.machines(), self._incus(), self.runner, self.console)
+        if well:
+            inference = self._platform(terraform).inference(patience=0)
+            model = inference.production_model()
+            version = f"version {model.version} is in production" if model else "none in production"
+            self.console.say(f"{DEFAULT_MODEL}: {version}")
+        else:
+            self.console.say(f"{machine.name} needs a look: see the lines marked with `!`.")
+        return well
+
+    def down(self) -> None:
+        """Shut the machines down; their data stays."""
+        terraform = existing_terraform(self.project, self.runner, self.console)
+        incus = self._incus()
+        ours = [machine for machine in terraform.machines() if machine.is_ours]
+        for machine in ours:
+            if incus.state_of(machine.name) == "Running":
+                incus.stop(machine.name)
+        self.console.say("Stopped; `make up` starts everything again, with its data.")
+
+    def destroy(self, *, confirmed: bool) -> None:
+        """Remove the machines with all data, and the secrets and settings.
+
+        Args:
+            confirmed: whether the operator has said so already.
+
+        Raises:
+            ControlError: nobody confirmed, or a machine could not be removed.
+        """
+        if not confirmed and not _confirm("Remove the machines, all their data and the secrets?"):
+            raise ControlError("Nothing was removed.")
+        terraform = existing_terraform(self.project, self.runner, self.console)
+        if any(machine.is_ours for machine in terraform.machines()):
+            self._incus().ensure_running()
+        terraform.destroy()
+        for secret in sorted(self.project.secrets.glob("*")):
+            secret.unlink()
+        self.project.settings.unlink(missing_ok=True)
+        self.console.say("Everything is removed; `make up` begins from nothing.")
+
+    def pipeline(self) -> None:
+        """Run the pipeline's DAG and follow it."""
+        terraform = existing_terraform(self.project, self.runner, self.console)
+        self._platform(terraform).pipeline(self.console).run()
+
+    def scale(self, replicas: str) -> None:
+        """Share the inference budget among another number of replicas, now and from now on.
+
+        Args:
+            replicas: their number, as typed.
+        """
+        number = settings.parse_replicas(replicas)
+        terraform = existing_terraform(self.project, self.runner, self.console)
+        terraform.platform_machine()
+        settings.save_replicas(self.project, number)
+        self._ansible().play("playbooks/scale.yml")
+
+    def predict(self) -> None:
+        """Send the example and print the answer."""
+        terraform = existing_terraform(self.project, self.runner, self.console)
+        self._platform(terraform).predict(self.console, example())
+
+    def lock(self) -> None:
+        """Resolve the requirements of every part anew."""
+        environments = self._environments()
+        environments.ensure_control()
+        environments.lock_all()
+
+    def _environments(self) -> Environments:
+        return Environments(self.project, self.runner, self.console)
+
+    def _incus(self) -> Incus:
+        return Incus(self.runner, self.console)
+
+    def _ansible(self) -> Ansible:
+        environment = self._environments().ensure_control()
+        return Ansible(self.project, self.runner, self.console, environment)
+
+    def _platform(self, terraform: Terraform) -> Platform:
+        return Platform(self.project, terraform.platform_machine(), self._ansible())
+
+
+def _confirm(question: str, ask: Callable[[str], str] = input) -> bool:
+    """Ask a person; where none is there, ask for CONFIRM=yes instead.
+
+    Raises:
+        ControlError: standard input is no terminal.
+    """
+    if not sys.stdin.isatty():
+        raise ControlError("Say CONFIRM=yes where nobody can be asked: `make destroy CONFIRM=yes`.")
+    return ask(f"{question} [yes/no] ").strip().lower() == "yes"

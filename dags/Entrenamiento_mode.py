@@ -1,0 +1,17 @@
+"""DAG: train the baseline."""
+
+from airflow.sdk import dag
+from covertype_tasks import DAG_SETTINGS, promote_group, train_group
+
+
+@dag(dag_id="Entrenamiento_mode", schedule="2 0 * * *", **DAG_SETTINGS)
+def entrenamiento_mode() -> None:
+    """Trains the baseline on the loaded rows and registers it as a version of the model.
+
+    It becomes production only if its macro-F1 on held-out rows is better than that of the version
+    in production, or if there is none. Needs a load of the last 24 hours (`Cargar_datos`).
+    """
+    promote_group([train_group()])
+
+
+entrenamiento_mode()

@@ -1,0 +1,28 @@
+"""DAG: the whole pipeline once, on demand."""
+
+from airflow.sdk import chain, dag
+from covertype_tasks import (
+    DAG_SETTINGS,
+    clear_group,
+    load_group,
+    promote_group,
+    search_group,
+    train_group,
+)
+
+
+@dag(dag_id="Flujo_completo", schedule=None, **DAG_SETTINGS)
+def flujo_completo() -> None:
+    """Runs the recommended order once: clear, load, train, search, promote.
+
+    The same tasks as in the four daily DAGs. At the end the better of the baseline and the
+    search's best challenges the version in production.
+    """
+    loaded = load_group()
+    baseline = train_group()
+    best = search_group()
+    chain(clear_group(), loaded, baseline, best)
+    promote_group([baseline, best])
+
+
+flujo_completo()

@@ -1,0 +1,1 @@
+"""The Covertype pipeline: loading, training, search and promotion, without Airflow."""

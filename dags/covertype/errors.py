@@ -1,0 +1,5 @@
+"""What the pipeline raises when it cannot go on."""
+
+
+class PipelineError(Exception):
+    """A step cannot be done; the message is a sentence that says what to do about it."""

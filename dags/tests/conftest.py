@@ -1,0 +1,297 @@
+"""What the tests need: real rows, and a Postgres, an MLflow and a data API of their own."""
+
+import json
+import os
+import pwd
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import pandas as pd
+import pytest
+
+DAGS_FOLDER = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(DAGS_FOLDER))
+
+# Read by Airflow when it is first imported, which the DAG tests do.
+AIRFLOW_HOME = Path(tempfile.mkdtemp(prefix="covertype-airflow-"))
+os.environ |= {
+    "AIRFLOW_HOME": str(AIRFLOW_HOME),
+    "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+    "AIRFLOW__CORE__DAGS_FOLDER": str(DAGS_FOLDER),
+    "AIRFLOW__CORE__UNIT_TEST_MODE": "False",
+    "AIRFLOW__LOGGING__LOGGING_LEVEL": "WARNING",
+    "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{AIRFLOW_HOME}/airflow.db",
+}
+
+from covertype.dataset import Rows, encode  # noqa: E402
+from covertype.registry import Registry, Tracking  # noqa: E402
+from covertype.schema import BATCHES, COLUMNS  # noqa: E402
+from covertype.store import BATCH_COLUMN, CovertypeStore, Database  # noqa: E402
+
+SAMPLE = Path(__file__).parent / "data" / "covertype_sample.csv"
+
+
+def pytest_unconfigure() -> None:
+    shutil.rmtree(AIRFLOW_HOME, ignore_errors=True)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture(scope="session")
+def sample() -> pd.DataFrame:
+    """3,000 real rows, 300 of each batch, with the batch's number."""
+    frame = pd.read_csv(SAMPLE)
+    frame[BATCH_COLUMN] = [batch for batch in BATCHES for _ in range(len(frame) // len(BATCHES))]
+    return frame
+
+
+@pytest.fixture(scope="session")
+def rows(sample: pd.DataFrame) -> Rows:
+    return encode(sample)
+
+
+@pytest.fixture(scope="session")
+def raw_batches(sample: pd.DataFrame) -> dict[int, list[list[str]]]:
+    """The sample as the data API hands it out: lists of strings, by batch."""
+    names = [column.name for column in COLUMNS]
+    return {
+        batch: sample.loc[sample[BATCH_COLUMN] == batch, names].astype(str).to_numpy().tolist()
+        for batch in BATCHES
+    }
+
+
+# --- Postgres ---------------------------------------------------------------------------------
+
+
+def _postgres_programs() -> Path:
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
+    program = str(found[-1]) if found else shutil.which("initdb")
+    assert program, "the store's tests need Postgres: apt-get install postgresql"
+    return Path(program).parent
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Database]:
+    """A server of its own with the pipeline's account: it may create in public, no more."""
+    programs = _postgres_programs()
+    folder = Path(tempfile.mkdtemp(prefix="covertype-postgres-"))
+    # Postgres refuses to run as root.
+    owner: dict[str, Any] = {"cwd": folder}
+    if os.geteuid() == 0:
+        owner["user"] = "postgres"
+        os.chown(folder, pwd.getpwnam("postgres").pw_uid, -1)
+    port = free_port()
+    data = folder / "data"
+    subprocess.run(
+        [programs / "initdb", "-D", data, "-A", "trust", "-U", "postgres", "--no-sync"],
+        check=True,
+        capture_output=True,
+        **owner,
+    )
+    settings = f"-F -p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={folder}"
+    control = [programs / "pg_ctl", "-D", data, "-w", "-l", folder / "log"]
+    subprocess.run([*control, "-o", settings, "start"], check=True, capture_output=True, **owner)
+    try:
+        for statement in (
+            "CREATE ROLE covertype LOGIN",
+            "CREATE DATABASE airflow",
+            "GRANT CREATE, USAGE ON SCHEMA public TO covertype",
+        ):
+            database = "airflow" if statement.startswith("GRANT") else "postgres"
+            subprocess.run(
+                [
+                    *(programs / "psql", "-qX", "-h", "127.0.0.1", "-p", str(port)),
+                    *("-U", "postgres", "-d", database, "-c", statement),
+                ],
+                check=True,
+                capture_output=True,
+                **owner,
+            )
+        yield Database("127.0.0.1", port, "airflow", "covertype", "unused")
+    finally:
+        subprocess.run([*control, "-m", "immediate", "stop"], capture_output=True, **owner)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def store(postgres: Database) -> CovertypeStore:
+    """An empty store."""
+    store = CovertypeStore(postgres)
+    store.clear()
+    return store
+
+
+# --- MLflow -----------------------------------------------------------------------------------
+
+ADMIN_PASSWORD = "a-password-for-tests-only"
+
+
+@pytest.fixture(scope="session")
+def mlflow_server() -> Iterator[Tracking]:
+    """The real tracking server with its login, on SQLite."""
+    folder = Path(tempfile.mkdtemp(prefix="covertype-mlflow-"))
+    port = free_port()
+    config = folder / "auth.ini"
+    config.write_text(
+        "[mlflow]\n"
+        "default_permission = READ\n"
+        f"database_uri = sqlite:///{folder}/auth.db\n"
+        "admin_username = admin\n"
+        f"admin_password = {ADMIN_PASSWORD}\n"
+        # Checking a password costs the server 0.1 s; the tests make a hundred requests.
+        "auth_cache_ttl_seconds = 600\n"
+        "authorization_function = mlflow.server.auth:authenticate_request_basic_auth\n"
+    )
+    environment = os.environ | {
+        "MLFLOW_AUTH_CONFIG_PATH": str(config),
+        "MLFLOW_FLASK_SERVER_SECRET_KEY": "for-tests-only",
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+    }
+    log = (folder / "log").open("w+")
+    server = subprocess.Popen(
+        [
+            *(sys.executable, "-m", "mlflow", "server", "--app-name", "basic-auth"),
+            *("--host", "127.0.0.1", "--port", str(port), "--workers", "1"),
+            *("--backend-store-uri", f"sqlite:///{folder}/mlflow.db"),
+            *("--artifacts-destination", str(folder / "artifacts")),
+        ],
+        env=environment,
+        stdout=log,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
+    try:
+        _wait_for(f"http://127.0.0.1:{port}/health", server, folder / "log")
+        yield Tracking(
+            uri=f"http://127.0.0.1:{port}",
+            username="admin",
+            password=ADMIN_PASSWORD,
+            experiment="covertype",
+            model_name="modelo1",
+            alias="production",
+        )
+    finally:
+        os.killpg(server.pid, 15)
+        server.wait(10)
+        log.close()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _wait_for(url: str, server: subprocess.Popen[bytes], log: Path, seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline and server.poll() is None:
+        try:
+            with urllib.request.urlopen(url, timeout=2):  # noqa: S310 - a loopback address
+                return
+        except (urllib.error.URLError, OSError):
+            time.sleep(0.2)
+    pytest.fail(f"{url} did not come up:\n{log.read_text()[-3000:]}")
+
+
+@pytest.fixture
+def registry(mlflow_server: Tracking, request: pytest.FixtureRequest) -> Registry:
+    """A registry whose model and experiment belong to one test."""
+    name = request.node.name
+    return Registry(
+        Tracking(
+            mlflow_server.uri,
+            mlflow_server.username,
+            mlflow_server.password,
+            experiment=name,
+            model_name=name,
+            alias=mlflow_server.alias,
+        )
+    )
+
+
+# --- data API ---------------------------------------------------------------------------------
+
+
+@dataclass
+class FakeDataApi:
+    """Hands out the sample; each call gets the next batch.
+
+    Attributes:
+        batches: What there is.
+        address: Host and port.
+        position: How many batches were handed out.
+        calls: Path and query of each request.
+        fail: Status and body to answer instead.
+    """
+
+    batches: dict[int, list[list[str]]]
+    address: tuple[str, int] = ("", 0)
+    position: int = 0
+    calls: list[str] = field(default_factory=list)
+    fail: tuple[int, str] | None = None
+
+    @property
+    def url(self) -> str:
+        return "http://{}:{}".format(*self.address)
+
+    def answer(self, path: str) -> tuple[int, str]:
+        self.calls.append(path)
+        if self.fail:
+            return self.fail
+        parts = urlsplit(path)
+        group = int(parse_qs(parts.query)["group_number"][0])
+        if parts.path == "/restart_data_generation":
+            self.position = 0
+            return 200, json.dumps({"group_number": group})
+        if self.position == len(self.batches):
+            return 400, json.dumps({"detail": "All batches were given."})
+        self.position += 1
+        return 200, json.dumps(
+            {
+                "group_number": group,
+                "batch_number": self.position,
+                "data": self.batches[self.position],
+            }
+        )
+
+
+@pytest.fixture
+def data_api(raw_batches: dict[int, list[list[str]]]) -> Iterator[FakeDataApi]:
+    api = FakeDataApi(dict(raw_batches))
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            status, body = api.answer(self.path)
+            self.send_response(status)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(body)))
+            self.send_header("X-Seconds-To-Next-Batch", "0.01")
+            self.end_headers()
+            self.wfile.write(body.encode())
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    api.address = ("127.0.0.1", server.server_port)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield api
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
