@@ -99,7 +99,7 @@ class Outcome:
     seconds: float
 
 
-class Tests:
+class Suite:
     """The layers of tests of this repository."""
 
     def __init__(

@@ -18,7 +18,7 @@ from control.project import Project
 from control.runner import Runner
 from control.status import show_status
 from control.terraform import Terraform, ensure_program, existing_terraform
-from control.testing import Tests
+from control.testing import Suite
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,7 @@ class Verbs:
         packages = Packages(self.runner, self.console)
         release = backports_release(host.read_host().system)
         program = ensure_program(self.project, self.runner, self.console, packages, release)
-        return Tests(
+        return Suite(
             self.project, self.runner, self.console, self._environments(), packages, program
         ).run(layer)
 

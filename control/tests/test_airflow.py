@@ -1,5 +1,6 @@
 """The client and the pipeline against a server that answers as Airflow 3.3 does."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from urllib.parse import parse_qs, urlsplit
 
@@ -28,7 +29,7 @@ def task(name: str, state: str | None, index: int = -1, seconds: float | None = 
 class FakeAirflow:
     """One DAG and one run, which moves on by a moment each time its state is asked."""
 
-    moments: list[tuple[str, list[object]]]
+    moments: Sequence[tuple[str, list[object]]]
     listed: bool = True
     paused: bool = False
     running: bool = False
@@ -90,9 +91,9 @@ class Clock:
         self.now += seconds
 
 
-def pipeline(server: FakeServer, screen: Screen, password: str = "right") -> Pipeline:
+def pipeline(server: FakeServer, screen: Screen) -> Pipeline:
     clock = Clock()
-    airflow = Airflow(server.url, "admin", password)
+    airflow = Airflow(server.url, "admin", "right")
     return Pipeline(airflow, screen, clock=clock, sleep=clock.sleep)
 
 
@@ -166,14 +167,14 @@ def test_expired_token_is_renewed(server: FakeServer) -> None:
     assert airflow.dag(DAG_ID)
 
 
-def test_wrong_password_says_where_it_may_come_from(server: FakeServer, screen: Screen) -> None:
+def test_wrong_password_says_where_it_may_come_from(server: FakeServer) -> None:
     server.answer = FakeAirflow([])
     with pytest.raises(ControlError, match="refuses the login of admin"):
-        pipeline(server, screen, "wrong").run()
+        Airflow(server.url, "admin", "wrong").dag(DAG_ID)
 
 
 def test_dag_that_is_not_listed(server: FakeServer, screen: Screen) -> None:
-    server.answer = FakeAirflow([], listed=False)
+    server.answer = FakeAirflow([("queued", [])], listed=False)
     with pytest.raises(ControlError, match=r"(?s)does not list.*Flujo\.py: SyntaxError: no"):
         pipeline(server, screen).run()
 

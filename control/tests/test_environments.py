@@ -17,7 +17,9 @@ REAL_LOCK = Path(__file__).parents[1] / "requirements.txt"
 def small_lock(project: Project) -> Path:
     """A lock with two small packages: uv, which makes environments, and iniconfig."""
     lock = project.control / "requirements.txt"
-    lock.write_text(locked_requirement(REAL_LOCK, "uv") + locked_requirement(REAL_LOCK, "iniconfig"))
+    lock.write_text(
+        locked_requirement(REAL_LOCK, "uv") + locked_requirement(REAL_LOCK, "iniconfig")
+    )
     return lock
 
 
@@ -75,7 +77,8 @@ def test_locked_requirement_has_all_hashes(tmp_path: Path) -> None:
     lock = tmp_path / "lock.txt"
     lock.write_text(
         "uvloop==1 \\\n    --hash=sha256:00\nuv==2 ; python_version > '3' \\\n"
-        "    --hash=sha256:aa \\\n    --hash=sha256:bb\n    # via x\nzipp==3 \\\n    --hash=sha256:cc\n"
+        "    --hash=sha256:aa \\\n    --hash=sha256:bb\n    # via x\n"
+        "zipp==3 \\\n    --hash=sha256:cc\n"
     )
     assert locked_requirement(lock, "uv") == (
         "uv==2 ; python_version > '3' \\\n    --hash=sha256:aa \\\n    --hash=sha256:bb\n"

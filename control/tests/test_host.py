@@ -1,4 +1,5 @@
 import dataclasses
+import ipaddress
 import json
 
 import pytest
@@ -38,7 +39,7 @@ def good() -> Host:
 
 
 def with_route(good: Host, interface: str, network: str, *, gateway: bool) -> Host:
-    route = Route(interface, host.ipaddress.IPv4Network(network), gateway)
+    route = Route(interface, ipaddress.IPv4Network(network), gateway)
     return dataclasses.replace(good, routes=[*good.routes, route])
 
 

@@ -64,7 +64,7 @@ def test_no_model_after_all_patience(server: FakeServer) -> None:
 
 def test_pages_of_the_proxy_lose_their_markup(server: FakeServer) -> None:
     server.answer = sequence((504, b"<html><h1>504 Gateway Time-out</h1>\r\n<hr>nginx</html>"))
-    with pytest.raises(ControlError, match="answered 504: 504 Gateway Time-out nginx$"):
+    with pytest.raises(ControlError, match=r"answered 504: 504 Gateway Time-out nginx$"):
         inference(server.url, patience=0).predict(example())
 
 
@@ -96,7 +96,7 @@ def test_nothing_listens() -> None:
 def test_no_answer_in_time() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}"
-        with pytest.raises(UnreachableError, match="no answer within 0 s. The machine is over"):
+        with pytest.raises(UnreachableError, match=r"no answer within 0 s\. The machine is over"):
             send("GET", url, timeout=0.2)
 
 

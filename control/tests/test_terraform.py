@@ -149,6 +149,6 @@ def test_configuration_without_a_version(project: Project) -> None:
 def test_looking_verbs_install_nothing(
     project: Project, runner: FakeRunner, screen: Screen, programs: Path
 ) -> None:
-    with pytest.raises(ControlError, match="no Terraform yet. Run `make up`"):
+    with pytest.raises(ControlError, match=r"no Terraform yet\. Run `make up`"):
         terraform.existing_terraform(project, runner, screen)
     assert runner.commands == []

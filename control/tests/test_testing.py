@@ -7,12 +7,12 @@ from control.environments import Environments
 from control.packages import Packages
 from control.project import Project
 from control.runner import Completed
-from control.testing import PYTHON_PACKAGES, Tests
+from control.testing import PYTHON_PACKAGES, Suite
 from control.tests.conftest import FakeRunner, Screen
 
 
 @pytest.fixture
-def tests(project: Project, runner: FakeRunner, screen: Screen) -> Tests:
+def tests(project: Project, runner: FakeRunner, screen: Screen) -> Suite:
     for package in PYTHON_PACKAGES:
         lock = project.root / package.lock
         lock.parent.mkdir(exist_ok=True)
@@ -29,7 +29,7 @@ def tests(project: Project, runner: FakeRunner, screen: Screen) -> Tests:
 
     runner.replies[f"{project.environments}/control/bin/uv venv"] = make_environment
     runner.replies[f"{sys.executable} -m venv"] = make_environment
-    return Tests(
+    return Suite(
         project,
         runner,
         screen,
@@ -40,7 +40,7 @@ def tests(project: Project, runner: FakeRunner, screen: Screen) -> Tests:
 
 
 def test_layers_run_in_order_and_are_counted(
-    tests: Tests, runner: FakeRunner, screen: Screen
+    tests: Suite, runner: FakeRunner, screen: Screen
 ) -> None:
     assert tests.run()
     lines = screen.text.splitlines()
@@ -69,7 +69,7 @@ def test_layers_run_in_order_and_are_counted(
 
 
 def test_each_package_is_tested_with_its_own_environment(
-    tests: Tests, runner: FakeRunner, project: Project
+    tests: Suite, runner: FakeRunner, project: Project
 ) -> None:
     tests.run("quick")
     python = project.environments / "api" / "bin" / "python"
@@ -78,7 +78,7 @@ def test_each_package_is_tested_with_its_own_environment(
 
 
 def test_failing_layer_runs_to_its_end_and_is_the_last(
-    tests: Tests, runner: FakeRunner, screen: Screen, project: Project
+    tests: Suite, runner: FakeRunner, screen: Screen, project: Project
 ) -> None:
     ruff = project.environments / "control" / "bin" / "ruff"
     runner.replies[f"{ruff} check"] = Completed(1, "x.py: E501", "")
@@ -91,7 +91,7 @@ def test_failing_layer_runs_to_its_end_and_is_the_last(
     assert not last.startswith("0 ")
 
 
-def test_nothing_to_run_is_no_success(tests: Tests, screen: Screen, project: Project) -> None:
+def test_nothing_to_run_is_no_success(tests: Suite, screen: Screen, project: Project) -> None:
     (project.root / "molecule" / "nginx" / "molecule.yml").unlink()
     assert not tests.run("roles")
     assert "there is nothing to run" in screen.text
