@@ -249,10 +249,13 @@ class Suite:
 
     def _ansible_checks(self, control: Environment) -> Iterator[Check]:
         env = {"PATH": tools_path([control.programs, self._project.tools])}
-        yield Check("yamllint", [control.programs / "yamllint", "--strict", "."], env=env)
+        yield Check("yamllint", [control.programs / "yamllint", "--strict", *self._folders()])
         yield Check(
             "ansible-lint",
-            [control.programs / "ansible-lint", "--offline", "--profile", "production"],
+            [
+                *(control.programs / "ansible-lint", "--offline", "--nocolor"),
+                *("--profile", "production"),
+            ],
             env=env,
         )
         yield Check(
@@ -265,6 +268,14 @@ class Suite:
             ],
             "ansible",
             env={**env, "ANSIBLE_INVENTORY_ENABLED": "ansible.builtin.host_list"},
+        )
+
+    def _folders(self) -> list[str]:
+        """The repository's own folders; hidden ones hold what tools have made."""
+        return sorted(
+            path.name
+            for path in self._project.root.iterdir()
+            if path.is_dir() and not path.name.startswith(".")
         )
 
     def _playbooks(self) -> list[str]:

@@ -11,7 +11,8 @@ def entrenamiento_mode() -> None:
     It becomes production only if its macro-F1 on held-out rows is better than that of the version
     in production, or if there is none. Needs a load of the last 24 hours (`Cargar_datos`).
     """
-    promote_group([train_group()])
+    _, version = train_group()
+    promote_group([version])
 
 
 entrenamiento_mode()

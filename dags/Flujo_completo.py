@@ -18,10 +18,10 @@ def flujo_completo() -> None:
     The same tasks as in the four daily DAGs. At the end the better of the baseline and the
     search's best challenges the version in production.
     """
-    loaded = load_group()
-    baseline = train_group()
-    best = search_group()
-    chain(clear_group(), loaded, baseline, best)
+    clearing, loading = clear_group(), load_group()
+    training, baseline = train_group()
+    searching, best = search_group()
+    chain(clearing, loading, training, searching)
     promote_group([baseline, best])
 
 

@@ -12,7 +12,8 @@ def procesa_data() -> None:
     again, evaluated on held-out rows, and becomes production only if its macro-F1 there is better
     than that of the version in production. Needs a load of the last 24 hours (`Cargar_datos`).
     """
-    promote_group([search_group()])
+    _, version = search_group()
+    promote_group([version])
 
 
 procesa_data()

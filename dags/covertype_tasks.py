@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk import Connection, Variable, chain, get_current_context, task, task_group
+from airflow.sdk import Connection, TaskGroup, Variable, chain, get_current_context, task
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 from covertype.candidates import SEARCH_SPACE
 
@@ -32,110 +32,113 @@ _WAIT_FOR_LOAD: dict[str, Any] = {"retries": 4, "retry_delay": timedelta(seconds
 _RETRY: dict[str, Any] = {"retries": 2, "retry_delay": timedelta(seconds=10)}
 
 
-@task_group(group_id="clear")
-def clear_group() -> None:
+def clear_group() -> TaskGroup:
     """Empty the table and start the data API's group again."""
+    with TaskGroup("clear") as group:
 
-    @task(**_RETRY, execution_timeout=timedelta(minutes=2))
-    def clear_table() -> int:
-        """Empty the table; returns how many rows it had."""
-        _skip_missed_slot()
-        return _store().clear()
+        @task(**_RETRY, execution_timeout=timedelta(minutes=2))
+        def clear_table() -> int:
+            """Empty the table; returns how many rows it had."""
+            _skip_missed_slot()
+            return _store().clear()
 
-    @task(**_RETRY, execution_timeout=timedelta(minutes=2))
-    def restart_source() -> None:
-        """Start the group again, so that the next load gets all batches."""
-        _source().restart()
+        @task(**_RETRY, execution_timeout=timedelta(minutes=2))
+        def restart_source() -> None:
+            """Start the group again, so that the next load gets all batches."""
+            _source().restart()
 
-    chain(clear_table(), restart_source())
+        chain(clear_table(), restart_source())
+    return group
 
 
-@task_group(group_id="load")
-def load_group() -> None:
+def load_group() -> TaskGroup:
     """Fetch the ten batches and replace the table's rows by them."""
+    with TaskGroup("load") as group:
 
-    @task(**_RETRY, execution_timeout=timedelta(minutes=5))
-    def load_batches() -> int:
-        """Load all batches; returns the number of rows.
+        @task(**_RETRY, execution_timeout=timedelta(minutes=5))
+        def load_batches() -> int:
+            """Load all batches; returns the number of rows.
 
-        A retry goes on with the batch that the data API is at. A load that fails leaves the table
-        as it was.
-        """
-        from covertype.loading import load
+            A retry goes on with the batch that the data API is at. A load that fails leaves the
+            table as it was.
+            """
+            from covertype.loading import load
 
-        _skip_missed_slot()
-        return sum(load(_source(), _store()).values())
+            _skip_missed_slot()
+            return sum(load(_source(), _store()).values())
 
-    load_batches()
-
-
-@task_group(group_id="train")
-def train_group() -> Any:
-    """Train the baseline and register it; gives its version."""
-
-    @task(**_RETRY, execution_timeout=timedelta(minutes=10))
-    def train_baseline() -> int:
-        """Fit the baseline, evaluate it on held-out rows, register it; returns the version."""
-        from covertype import pipeline
-
-        return pipeline.train_baseline(_store(), _registry())
-
-    version = train_baseline()
-    chain(check_requirements(), version)
-    return version
+        load_batches()
+    return group
 
 
-@task_group(group_id="search")
-def search_group() -> Any:
-    """Try the candidates on the workers and register the best; gives its version."""
+def train_group() -> tuple[TaskGroup, Any]:
+    """Train the baseline and register it; gives the group and the version."""
+    with TaskGroup("train") as group:
 
-    @task(**_RETRY, execution_timeout=timedelta(minutes=2))
-    def start_search() -> str:
-        """Open the run that the candidates belong to; returns its id."""
-        return _registry().open_run("search")
+        @task(**_RETRY, execution_timeout=timedelta(minutes=10))
+        def train_baseline() -> int:
+            """Fit the baseline, evaluate it on held-out rows, register it; returns the version."""
+            from covertype import pipeline
 
-    @task(**_RETRY, execution_timeout=timedelta(minutes=15), map_index_template="{{ name }}")
-    def score_candidate(name: str, search_run: str) -> dict[str, Any]:
-        """Fit one candidate and evaluate it on the validation rows."""
-        from dataclasses import asdict
+            return pipeline.train_baseline(_store(), _registry())
 
-        from covertype import pipeline
-
-        # What the page calls this mapped task, instead of its number.
-        context: Any = get_current_context()
-        context["name"] = name
-        return asdict(pipeline.score_candidate(name, search_run, _store(), _registry()))
-
-    @task(**_RETRY, execution_timeout=timedelta(minutes=10))
-    def register_best(scores: Iterable[dict[str, Any]], search_run: str) -> int:
-        """Refit the best candidate, evaluate it on held-out rows, register it."""
-        from covertype import pipeline
-
-        found = [pipeline.Score(**score) for score in scores]
-        return pipeline.register_best(found, search_run, _store(), _registry())
-
-    run: Any = start_search()
-    chain(check_requirements(), run)
-    scores: Any = score_candidate.partial(search_run=run).expand(
-        name=[candidate.name for candidate in SEARCH_SPACE]
-    )
-    return register_best(scores, run)
+        version = train_baseline()
+        chain(check_requirements(), version)
+    return group, version
 
 
-@task_group(group_id="promote")
+def search_group() -> tuple[TaskGroup, Any]:
+    """Try the candidates on the workers and register the best; gives the group and the version."""
+    with TaskGroup("search") as group:
+
+        @task(**_RETRY, execution_timeout=timedelta(minutes=2))
+        def start_search() -> str:
+            """Open the run that the candidates belong to; returns its id."""
+            return _registry().open_run("search")
+
+        @task(**_RETRY, execution_timeout=timedelta(minutes=15), map_index_template="{{ name }}")
+        def score_candidate(name: str, search_run: str) -> dict[str, Any]:
+            """Fit one candidate and evaluate it on the validation rows."""
+            from dataclasses import asdict
+
+            from covertype import pipeline
+
+            # What the page calls this mapped task, instead of its number.
+            context: Any = get_current_context()
+            context["name"] = name
+            return asdict(pipeline.score_candidate(name, search_run, _store(), _registry()))
+
+        @task(**_RETRY, execution_timeout=timedelta(minutes=10))
+        def register_best(scores: Iterable[dict[str, Any]], search_run: str) -> int:
+            """Refit the best candidate, evaluate it on held-out rows, register it."""
+            from covertype import pipeline
+
+            found = [pipeline.Score(**score) for score in scores]
+            return pipeline.register_best(found, search_run, _store(), _registry())
+
+        run: Any = start_search()
+        chain(check_requirements(), run)
+        scores: Any = score_candidate.partial(search_run=run).expand(
+            name=[candidate.name for candidate in SEARCH_SPACE]
+        )
+        version = register_best(scores, run)
+    return group, version
+
+
 def promote_group(versions: list[Any]) -> None:
     """Put the best of the new versions into production if it is better than what is there."""
+    with TaskGroup("promote"):
 
-    @task(**_RETRY, execution_timeout=timedelta(minutes=5))
-    def promote_if_better(versions: list[int]) -> str:
-        """Compare on held-out rows and move the alias; returns the decision in a sentence."""
-        from covertype.promotion import promote_best
+        @task(**_RETRY, execution_timeout=timedelta(minutes=5))
+        def promote_if_better(versions: list[int]) -> str:
+            """Compare on held-out rows and move the alias; returns the decision in a sentence."""
+            from covertype.promotion import promote_best
 
-        decision = promote_best(versions, _store(), _registry())
-        verdict = "is promoted" if decision.promoted else "is not promoted"
-        return f"Version {decision.challenger} {verdict}: {decision.reason}"
+            decision = promote_best(versions, _store(), _registry())
+            verdict = "is promoted" if decision.promoted else "is not promoted"
+            return f"Version {decision.challenger} {verdict}: {decision.reason}"
 
-    promote_if_better(versions)
+        promote_if_better(versions)
 
 
 @task(**_WAIT_FOR_LOAD, execution_timeout=timedelta(minutes=2))

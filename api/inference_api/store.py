@@ -166,14 +166,14 @@ class ModelStore:
             raise ServiceError(
                 404,
                 f"There is no model {selection.name!r} with a version in production. "
-                f"Known: {_listed(list(self.state))}.",
+                f"Known: {_listed(sorted(self.state))}.",
             )
         version = selection.version or model.production
         if version not in model.versions:
             raise ServiceError(
                 404,
                 f"Model {selection.name!r} has no version {version!r}. "
-                f"Known: {_listed(list(model.versions))}.",
+                f"Known: {_listed(sorted(model.versions, key=int))}.",
             )
         return version
 

@@ -101,6 +101,14 @@ def test_an_unknown_selection_is_404(steady: Replica, name: str, version: str | 
     assert steady.predict(EXAMPLE, Cookie=f"model={value}").status_code == 404
 
 
+def test_a_404_lists_the_newest_versions(mlflow: FakeMlflow, replica: Replica) -> None:
+    for _ in range(11):
+        version = mlflow.publish(files())
+    replica.wait_for_version(version)
+    detail = select(replica.client, "modelo1", 99).json()["detail"]
+    assert detail.endswith("Known: ..., '3', '4', '5', '6', '7', '8', '9', '10', '11', '12'.")
+
+
 @pytest.mark.parametrize("value", ["/", "/1", "modelo1/1/1", "%", "%ff", "\xff\xfe", "a" * 5000])
 def test_a_selection_that_none_could_make_is_404(steady: Replica, value: str) -> None:
     raw = value.encode("latin-1")

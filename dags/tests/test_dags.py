@@ -1,14 +1,16 @@
 """DAG tests: they import, have the agreed structure, and run on real parts."""
 
+import itertools
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import nullcontext
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from conftest import AIRFLOW_HOME, DAGS_FOLDER, FakeDataApi, free_port
-
 from covertype import schema
 from covertype.candidates import SEARCH_SPACE
 from covertype.registry import Registry, Tracking
@@ -36,9 +38,18 @@ def airflow_database() -> None:
 def dags(airflow_database: None) -> dict[str, Any]:
     from airflow.dag_processing.dagbag import DagBag
 
-    bag = DagBag(str(DAGS_FOLDER), include_examples=False)
+    bag = DagBag(str(DAGS_FOLDER))
     assert bag.import_errors == {}
     return dict(bag.dags)
+
+
+@pytest.fixture
+def no_waiting(dags: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tasks are tried again at once."""
+    for dag in dags.values():
+        for task in dag.tasks:
+            if not task.is_mapped:
+                monkeypatch.setattr(task, "retry_delay", timedelta(0))
 
 
 def test_all_dags_and_no_others_are_found(dags: dict[str, Any]) -> None:
@@ -100,12 +111,10 @@ def test_every_task_retries_and_ends(dags: dict[str, Any], dag_id: str) -> None:
         ),
     ],
 )
-def test_tasks_run_one_after_the_other(
-    dags: dict[str, Any], dag_id: str, order: list[str]
-) -> None:
+def test_tasks_run_one_after_the_other(dags: dict[str, Any], dag_id: str, order: list[str]) -> None:
     dag = dags[dag_id]
     assert set(dag.task_ids) == set(order)
-    for earlier, later in zip(order, order[1:], strict=False):
+    for earlier, later in itertools.pairwise(order):
         assert later in dag.get_task(earlier).get_flat_relative_ids(upstream=False)
 
 
@@ -115,12 +124,33 @@ def test_dag_files_know_no_sql_and_no_training() -> None:
         assert not {"SELECT", "psycopg2", "sklearn", "mlflow."} & set(text.split()), dag_id
 
 
+@pytest.mark.parametrize(
+    ("run_type", "late", "skipped"),
+    [
+        ("scheduled", timedelta(minutes=1), False),
+        ("scheduled", timedelta(hours=9), True),
+        ("manual", timedelta(hours=9), False),
+    ],
+)
+def test_a_missed_slot_is_not_made_up_for(
+    monkeypatch: pytest.MonkeyPatch, run_type: str, late: timedelta, skipped: bool
+) -> None:
+    import covertype_tasks
+    from airflow.sdk.exceptions import AirflowSkipException
+
+    run = SimpleNamespace(run_type=run_type, run_after=datetime.now(UTC) - late)
+    monkeypatch.setattr(covertype_tasks, "get_current_context", lambda: {"dag_run": run})
+    with pytest.raises(AirflowSkipException) if skipped else nullcontext():
+        covertype_tasks._skip_missed_slot()
+
+
 # --- runs -------------------------------------------------------------------------------------
 
 
 @pytest.fixture
 def platform(
     dags: dict[str, Any],
+    no_waiting: None,
     store: CovertypeStore,
     postgres: Database,
     mlflow_server: Tracking,

@@ -3,7 +3,6 @@
 import numpy as np
 import pandas as pd
 import pytest
-
 from covertype.dataset import Rows, encode, split, unseen
 from covertype.errors import PipelineError
 from covertype.schema import BATCHES, CLASSES, COLUMNS, INPUTS

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-
 from covertype import export as export_module
 from covertype import features
 from covertype.candidates import BASELINE, SEARCH_SPACE, Candidate
@@ -55,9 +54,7 @@ def test_names_of_candidates_are_unique() -> None:
 
 
 @pytest.mark.parametrize("name", BY_NAME)
-def test_quality_and_agreement(
-    rows: Rows, trained: Callable[[str], Trained], name: str
-) -> None:
+def test_quality_and_agreement(rows: Rows, trained: Callable[[str], Trained], name: str) -> None:
     estimator, model = trained(name)
     test = split(rows).test
     assert np.array_equal(model.predicted, estimator.predict(features.derive(test.features)))
@@ -144,9 +141,7 @@ def test_same_data_and_seed_give_the_same_file(
     assert export(again, parts.test.features).sha256 == trained(name)[1].sha256
 
 
-def test_invariance_a_row_is_predicted_alike_alone_and_among_others(
-    rows: Rows, best: Any
-) -> None:
+def test_invariance_a_row_is_predicted_alike_alone_and_among_others(rows: Rows, best: Any) -> None:
     some = rows.features[::100]
     together = predict(best, some)
     alone = np.concatenate([predict(best, row[None, :]) for row in some])

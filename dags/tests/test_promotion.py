@@ -10,7 +10,6 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import free_port
-
 from covertype import pipeline
 from covertype.candidates import SEARCH_SPACE, Candidate
 from covertype.dataset import Rows, split
@@ -97,7 +96,9 @@ def test_what_is_registered_is_what_was_tested(
 ) -> None:
     version = register(GOOD, rows, registry)
     name = registry._tracking.model_name
-    folder = Path(mlflow.artifacts.download_artifacts(f"models:/{name}/{version}", dst_path=tmp_path))
+    folder = Path(
+        mlflow.artifacts.download_artifacts(f"models:/{name}/{version}", dst_path=tmp_path)
+    )
     content = (folder / "model.onnx").read_bytes()
     metadata: dict[str, Any] = mlflow.models.Model.load(str(folder)).metadata or {}
     assert metadata["feature_schema"] == feature_schema(hashlib.sha256(content).hexdigest())
@@ -146,9 +147,7 @@ def test_search_records_nested_runs_and_registers_the_best(
     assert experiment is not None
     runs = client.search_runs([experiment.experiment_id])
     children = {
-        run.info.run_name: run
-        for run in runs
-        if run.data.tags.get("mlflow.parentRunId") == search
+        run.info.run_name: run for run in runs if run.data.tags.get("mlflow.parentRunId") == search
     }
     assert set(children) == {"poor", "good"}
     good = children["good"].data

@@ -4,7 +4,6 @@ import json
 
 import pytest
 from conftest import FakeDataApi, free_port
-
 from covertype.errors import PipelineError
 from covertype.source import DataSource
 
@@ -24,12 +23,12 @@ def test_restart_starts_the_group_again(data_api: FakeDataApi) -> None:
 
 def test_exhausted_says_how_to_start_again(data_api: FakeDataApi) -> None:
     data_api.position = 10
-    with pytest.raises(PipelineError, match="group 3 no more data .* Borrar_datos"):
+    with pytest.raises(PipelineError, match=r"group 3 no more data .* Borrar_datos"):
         DataSource(data_api.url, group=3).fetch()
 
 
 def test_nothing_there_says_what_to_start() -> None:
-    with pytest.raises(PipelineError, match="does not answer .* start it"):
+    with pytest.raises(PipelineError, match=r"does not answer .* start it"):
         DataSource(f"http://127.0.0.1:{free_port()}", group=1).fetch()
 
 

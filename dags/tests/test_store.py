@@ -7,7 +7,6 @@ from typing import Any
 import psycopg2
 import pytest
 from conftest import FakeDataApi
-
 from covertype import store as store_module
 from covertype.errors import PipelineError
 from covertype.loading import load
@@ -52,20 +51,14 @@ def test_the_table_has_typed_columns_in_order(store: CovertypeStore, postgres: D
     ]
 
 
-def test_rows_come_back_as_they_were(
-    store: CovertypeStore, parsed: dict[int, list[Row]]
-) -> None:
+def test_rows_come_back_as_they_were(store: CovertypeStore, parsed: dict[int, list[Row]]) -> None:
     fill(store, parsed)
     frame = store.read()
     read = frame.itertuples(index=False, name=None)
-    assert sorted(read) == sorted(
-        (*row, batch) for batch, rows in parsed.items() for row in rows
-    )
+    assert sorted(read) == sorted((*row, batch) for batch, rows in parsed.items() for row in rows)
 
 
-def test_loading_twice_leaves_one_set_of_rows(
-    store: CovertypeStore, data_api: FakeDataApi
-) -> None:
+def test_loading_twice_leaves_one_set_of_rows(store: CovertypeStore, data_api: FakeDataApi) -> None:
     source = DataSource(data_api.url, group=1)
     assert load(source, store) == dict.fromkeys(BATCHES, 300)
     source.restart()
@@ -75,9 +68,7 @@ def test_loading_twice_leaves_one_set_of_rows(
     )
 
 
-def test_a_batch_given_twice_is_stored_once(
-    store: CovertypeStore, data_api: FakeDataApi
-) -> None:
+def test_a_batch_given_twice_is_stored_once(store: CovertypeStore, data_api: FakeDataApi) -> None:
     waits: list[float] = []
 
     def sleep(seconds: float) -> None:
