@@ -137,8 +137,8 @@ class Suite:
             ),
             Layer(
                 "platform",
-                "the deployed platform, asked from outside (`make up` comes first)",
-                "10 minutes",
+                "the whole platform: deployment, second deployment, DAGs, scaling, faults, restart",
+                "35 minutes where nothing is deployed yet, 20 otherwise",
                 True,
                 self._platform,
             ),
@@ -303,7 +303,7 @@ class Suite:
         control = self._environments.ensure_control()
         yield Check(
             "pytest tests/",
-            [control.python, "-m", "pytest", "-v", "tests"],
+            [control.python, "-m", "pytest", "-v", "--capture=no", "tests"],
             env={"PATH": tools_path([control.programs, self._project.tools])},
         )
 

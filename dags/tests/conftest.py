@@ -10,8 +10,6 @@ import sys
 import tempfile
 import threading
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -21,6 +19,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pandas as pd
 import pytest
+import requests
 
 DAGS_FOLDER = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(DAGS_FOLDER))
@@ -106,7 +105,7 @@ def postgres() -> Iterator[Database]:
         **owner,
     )
     settings = f"-F -p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={folder}"
-    control = [programs / "pg_ctl", "-D", data, "-w", "-l", folder / "log"]
+    control: list[Path | str] = [programs / "pg_ctl", "-D", data, "-w", "-l", folder / "log"]
     subprocess.run([*control, "-o", settings, "start"], check=True, capture_output=True, **owner)
     try:
         for statement in (
@@ -117,7 +116,7 @@ def postgres() -> Iterator[Database]:
             database = "airflow" if statement.startswith("GRANT") else "postgres"
             subprocess.run(
                 [
-                    *(programs / "psql", "-qX", "-h", "127.0.0.1", "-p", str(port)),
+                    *(str(programs / "psql"), "-qX", "-h", "127.0.0.1", "-p", str(port)),
                     *("-U", "postgres", "-d", database, "-c", statement),
                 ],
                 check=True,
@@ -140,12 +139,13 @@ def store(postgres: Database) -> CovertypeStore:
 
 # --- MLflow -----------------------------------------------------------------------------------
 
-ADMIN_PASSWORD = "a-password-for-tests-only"
+PASSWORD = "a-password-for-tests-only"
+ACCOUNT = "pipeline"
 
 
 @pytest.fixture(scope="session")
 def mlflow_server() -> Iterator[Tracking]:
-    """The real tracking server with its login, on SQLite."""
+    """The real tracking server on SQLite, and an account that is not an administrator."""
     folder = Path(tempfile.mkdtemp(prefix="covertype-mlflow-"))
     port = free_port()
     config = folder / "auth.ini"
@@ -154,7 +154,7 @@ def mlflow_server() -> Iterator[Tracking]:
         "default_permission = READ\n"
         f"database_uri = sqlite:///{folder}/auth.db\n"
         "admin_username = admin\n"
-        f"admin_password = {ADMIN_PASSWORD}\n"
+        f"admin_password = {PASSWORD}\n"
         # Checking a password costs the server 0.1 s; the tests make a hundred requests.
         "auth_cache_ttl_seconds = 600\n"
         "authorization_function = mlflow.server.auth:authenticate_request_basic_auth\n"
@@ -180,10 +180,17 @@ def mlflow_server() -> Iterator[Tracking]:
     )
     try:
         _wait_for(f"http://127.0.0.1:{port}/health", server, folder / "log")
+        created = requests.post(
+            f"http://127.0.0.1:{port}/api/2.0/mlflow/users/create",
+            json={"username": ACCOUNT, "password": PASSWORD},
+            auth=("admin", PASSWORD),
+            timeout=30,
+        )
+        created.raise_for_status()
         yield Tracking(
             uri=f"http://127.0.0.1:{port}",
-            username="admin",
-            password=ADMIN_PASSWORD,
+            username=ACCOUNT,
+            password=PASSWORD,
             experiment="covertype",
             model_name="modelo1",
             alias="production",
@@ -199,9 +206,9 @@ def _wait_for(url: str, server: subprocess.Popen[bytes], log: Path, seconds: flo
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline and server.poll() is None:
         try:
-            with urllib.request.urlopen(url, timeout=2):  # noqa: S310 - a loopback address
-                return
-        except (urllib.error.URLError, OSError):
+            requests.get(url, timeout=2).raise_for_status()
+            return
+        except requests.RequestException:
             time.sleep(0.2)
     pytest.fail(f"{url} did not come up:\n{log.read_text()[-3000:]}")
 

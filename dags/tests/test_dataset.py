@@ -63,11 +63,11 @@ def test_order_of_loading_does_not_matter(sample: pd.DataFrame, rows: Rows) -> N
 
 
 def test_the_fingerprint_sees_every_value(sample: pd.DataFrame, rows: Rows) -> None:
-    for column, value in (("Slope", 1), ("Cover_Type", 1), (BATCH_COLUMN, 1)):
+    changes: dict[str, int | str] = {"Slope": 77, "Soil_Type": "C8776", "Cover_Type": 3, BATCH_COLUMN: 11}
+    for column, value in changes.items():
         changed = sample.copy()
-        changed.loc[1500, column] += value
-        if column == "Cover_Type":
-            changed.loc[1500, column] %= len(CLASSES)
+        assert changed[column].iloc[1500] != value
+        changed.loc[changed.index[1500], column] = value
         assert encode(changed).fingerprint != rows.fingerprint
     assert rows.batch_counts() == dict.fromkeys(BATCHES, 300)
 

@@ -1,0 +1,149 @@
+"""What the tests of the whole platform stand on: a deployment, and ways to look into it."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import subprocess
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+EXAMPLE: dict[str, Any] = json.loads((REPOSITORY / "control" / "example.json").read_text())
+
+
+@dataclass(frozen=True)
+class Run:
+    """A command that ended: what it printed, its exit status and how many seconds it took."""
+
+    output: str
+    status: int
+    seconds: float
+
+
+def run(command: str, *, timeout: float = 1800, folder: Path = REPOSITORY) -> Run:
+    """Run a shell command line in the repository and show what it prints as it comes."""
+    began = time.monotonic()
+    print(f"\n$ {command}", flush=True)
+    process = subprocess.Popen(
+        ["bash", "-c", command],
+        cwd=folder,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    lines = []
+    assert process.stdout is not None
+    for line in process.stdout:
+        print(line, end="", flush=True)
+        lines.append(line)
+    status = process.wait(timeout=timeout)
+    return Run("".join(lines), status, time.monotonic() - began)
+
+
+@dataclass
+class Platform:
+    """The deployed platform as an operator sees it."""
+
+    address: str
+    login: list[str]
+    was_there: bool
+    first_up: Run
+    commands: set[str] = field(default_factory=set)
+
+    def make(self, arguments: str, **options: Any) -> Run:
+        """Run a verb of the Makefile."""
+        self.commands.add(f"make {arguments}")
+        return run(f"make {arguments}", **options)
+
+    def ssh(self, command: str) -> str:
+        """Run a command on the machine as root and return what it printed."""
+        result = subprocess.run(
+            [*self.login, f"sudo bash -c {shlex.quote(command)}"],
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        assert result.returncode == 0, f"{command}: {result.stderr}"
+        return result.stdout
+
+    def containers(self) -> dict[str, dict[str, Any]]:
+        """Return Docker's description of every container, by name."""
+        described = json.loads(self.ssh("docker inspect $(docker ps --all --quiet)"))
+        return {entry["Name"].lstrip("/"): entry for entry in described}
+
+    def services(self) -> dict[str, dict[str, Any]]:
+        """Return Docker's description of the containers that always run, by name."""
+        return {
+            name: entry
+            for name, entry in self.containers().items()
+            if entry["HostConfig"]["RestartPolicy"]["Name"] == "always"
+        }
+
+    def url(self, port: int, path: str = "") -> str:
+        """Return an address of the platform."""
+        return f"http://{self.address}:{port}{path}"
+
+    def secret(self, name: str) -> str:
+        """Return a secret of the deployment."""
+        return (REPOSITORY / ".deployment" / "secrets" / name).read_text().strip()
+
+    def predict(self, body: object = EXAMPLE) -> httpx.Response:
+        """Ask for a prediction."""
+        return httpx.post(self.url(8000, "/predict"), json=body, timeout=10)
+
+    def wait_for(self, what: str, seconds: float, probe: Any) -> float:
+        """Wait until `probe()` is true; return how many seconds that took."""
+        began = time.monotonic()
+        while True:
+            try:
+                if probe():
+                    return time.monotonic() - began
+            except (httpx.HTTPError, AssertionError, subprocess.SubprocessError):
+                pass  # not there yet
+            assert time.monotonic() - began < seconds, f"{what} took more than {seconds} s"
+            time.sleep(0.5)
+
+
+def machines() -> dict[str, Any]:
+    """Return the machines that Terraform knows, none where nothing is deployed."""
+    result = subprocess.run(
+        ["bash", "-c", "terraform -chdir=terraform output -json machines"],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    found: dict[str, Any] = json.loads(result.stdout) if result.returncode == 0 else {}
+    return found
+
+
+@pytest.fixture(scope="session")
+def platform() -> Iterator[Platform]:
+    """The deployment: made by `make up`, and removed again unless it was there before."""
+    was_there = bool(machines())
+    first_up = run("make up")
+    assert first_up.status == 0, "make up failed; its output says why"
+    machine = machines()["mlops"]
+    login = [
+        *("ssh", "-i", machine["ssh_private_key_file"]),
+        *("-o", f"UserKnownHostsFile={machine['ssh_known_hosts_file']}", "-o", "BatchMode=yes"),
+        f"{machine['user']}@{machine['address']}",
+    ]
+    deployed = Platform(machine["address"], login, was_there, first_up, {"make up"})
+    yield deployed
+    if was_there:
+        print("\nthe deployment was there before these tests; it stays")
+        return
+    gone = run("make destroy CONFIRM=yes")
+    assert gone.status == 0, "make destroy failed; its output says why"
+    left = run("incus list --format csv --columns n; incus image list --format csv")
+    assert left.output.strip() == "", "make destroy left something behind"

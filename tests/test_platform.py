@@ -1,0 +1,348 @@
+"""The whole platform, from the first `make up` on. The tests stand in the order they run in."""
+
+from __future__ import annotations
+
+import json
+import re
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import httpx
+import pytest
+from conftest import EXAMPLE, REPOSITORY, Platform, run
+
+DAGS_IN_ORDER = ["Borrar_datos", "Cargar_datos", "Entrenamiento_mode", "Procesa_data"]
+INFERENCE_CPUS = 0.5
+INFERENCE_BYTES = 10 * 1024**3
+PERIOD_US = 10_000
+
+
+def test_up_ends_with_a_prediction(platform: Platform) -> None:
+    assert re.search(r'"class_name": "[A-Z]', platform.first_up.output)
+    if not platform.was_there:
+        assert platform.first_up.seconds <= 15 * 60
+
+
+def test_second_up_changes_and_restarts_nothing(platform: Platform) -> None:
+    before = {name: entry["State"]["StartedAt"] for name, entry in platform.containers().items()}
+    again = platform.make("up")
+    assert again.status == 0
+    recap = re.findall(r"ok=\d+\s+changed=(\d+)\s+unreachable=0\s+failed=0", again.output)
+    assert recap == ["0"], "Ansible changed something"
+    assert "No changes" in again.output, "Terraform changed something"
+    after = {name: entry["State"]["StartedAt"] for name, entry in platform.containers().items()}
+    assert after == before
+    assert again.seconds <= 180
+
+
+def test_containers_are_hardened(platform: Platform) -> None:
+    services = platform.services()
+    assert len(services) >= 14
+    for name, entry in services.items():
+        limits = entry["HostConfig"]
+        assert limits["ReadonlyRootfs"], name
+        assert limits["CapDrop"] == ["ALL"], name
+        assert not limits["CapAdd"], name
+        assert limits["SecurityOpt"] == ["no-new-privileges"], name
+        assert not limits["Privileged"], name
+        assert limits["PidsLimit"] > 0, name
+        assert limits["Memory"] > 0, name
+        assert limits["CpuQuota"] > 0, name
+        assert entry["Config"]["User"].split(":")[0] not in ("", "0", "root"), name
+        assert entry["State"]["Health"]["Status"] == "healthy", name
+        assert bool(limits["PortBindings"]) == (name == "nginx"), name
+
+
+def test_secrets_are_neither_shown_nor_readable(platform: Platform) -> None:
+    folder = REPOSITORY / ".deployment" / "secrets"
+    files = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+    assert len(files) >= 16
+    described = json.dumps(platform.containers())
+    processes = platform.ssh("cat /proc/[0-9]*/cmdline | tr '\\0' ' '")
+    for path in files:
+        assert path.stat().st_mode & 0o077 == 0, path.name
+        secret = path.read_text().strip()
+        assert len(secret) >= 32, path.name
+        assert secret not in described, f"{path.name} is in a container's description"
+        assert secret not in processes, f"{path.name} is in a process list"
+    assert platform.ssh("find /etc/mlops/secrets -type f -perm /077").strip() == ""
+
+
+def test_idle_memory(platform: Platform) -> None:
+    used = platform.ssh("docker stats --no-stream --format '{{.MemUsage}}'")
+    units = {"KiB": 1024, "MiB": 1024**2, "GiB": 1024**3, "B": 1}
+    total = 0.0
+    for line in used.splitlines():
+        number, unit = re.match(r"([\d.]+)([KMG]?i?B)", line).groups()  # type: ignore[union-attr]
+        total += float(number) * units[unit]
+    print(f"idle memory of all containers: {total / 1024**3:.2f} GiB")
+    assert total <= 6 * 1024**3
+
+
+def test_example_is_predicted(platform: Platform) -> None:
+    answer = platform.predict()
+    assert answer.status_code == 200
+    (prediction,) = answer.json()["predictions"]
+    assert prediction["class_number"] in range(7)
+    assert answer.json()["model"]["name"] == "modelo1"
+    (model,) = httpx.get(platform.url(8000, "/models"), timeout=10).json()["models"]
+    assert model["name"] == "modelo1"
+    assert model["metrics"]["accuracy"] >= 0.89
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        (EXAMPLE | {"Elevation": "high"}, "Elevation"),
+        (EXAMPLE | {"Elevation": True}, "Elevation"),
+        (EXAMPLE | {"Soil_Type": "C0000"}, "Soil_Type"),
+        ({key: value for key, value in EXAMPLE.items() if key != "Slope"}, "Slope"),
+        (EXAMPLE | {"Colour": "green"}, "Colour"),
+        ([EXAMPLE, EXAMPLE | {"Aspect": None}], "Aspect"),
+    ],
+)
+def test_wrong_input_is_refused_by_field(platform: Platform, body: object, field: str) -> None:
+    answer = platform.predict(body)
+    assert answer.status_code == 422
+    assert field in answer.text
+
+
+@pytest.mark.parametrize("content", [b"", b"no json", b"[", b'{"a":' * 1000, b"x" * 3_000_000])
+def test_wrong_bodies_get_4xx_and_harm_nobody(platform: Platform, content: bytes) -> None:
+    headers = {"content-type": "application/json"}
+    answer = httpx.post(
+        platform.url(8000, "/predict"), content=content, headers=headers, timeout=10
+    )
+    assert 400 <= answer.status_code < 500
+    assert platform.predict().status_code == 200
+    assert all(entry["RestartCount"] == 0 for entry in platform.services().values())
+
+
+def test_unknown_model_is_404(platform: Platform) -> None:
+    answer = httpx.post(
+        platform.url(8000, "/select-model"), json={"model_name": "nosuchmodel"}, timeout=10
+    )
+    assert answer.status_code == 404
+
+
+def test_data_api_contract(platform: Platform) -> None:
+    base = platform.url(80)
+    group = {"group_number": 7}
+    restart = httpx.get(f"{base}/restart_data_generation", params=group, timeout=10)
+    assert restart.status_code == 200
+    batch = httpx.get(f"{base}/data", params=group, timeout=10).json()
+    assert batch["group_number"] == 7
+    assert batch["batch_number"] == 1
+    assert len(batch["data"]) == 5810
+    assert all(len(row) == 13 for row in batch["data"])
+    for wrong in ({"group_number": 11}, {"group_number": "x"}, {}):
+        assert httpx.get(f"{base}/data", params=wrong, timeout=10).status_code == 400
+
+
+def test_wrong_variables_stop_before_anything(platform: Platform) -> None:
+    playbook = "PATH=$PWD/../.venvs/control/bin:$PATH ansible-playbook site.yml"
+    for value in ("0", "many", "17"):
+        refused = run(f"{playbook} -e inference_replicas={value}", folder=REPOSITORY / "ansible")
+        assert refused.status != 0
+        assert "inference_replicas" in refused.output
+        assert "changed=0" in refused.output
+    assert platform.make("scale REPLICAS=many").status != 0
+
+
+# --- DAGs -----------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def airflow(platform: Platform) -> Iterator[httpx.Client]:
+    token = httpx.post(
+        platform.url(8080, "/auth/token"),
+        json={"username": "admin", "password": platform.secret("airflow_admin_password")},
+        timeout=30,
+    ).json()["access_token"]
+    headers = {"Authorization": f"Bearer {token}"}
+    with httpx.Client(base_url=platform.url(8080, "/api/v2"), headers=headers, timeout=30) as api:
+        yield api
+
+
+def test_dags_are_there_and_unpaused(airflow: httpx.Client) -> None:
+    dags = {dag["dag_id"]: dag for dag in airflow.get("/dags").json()["dags"]}
+    assert set(dags) == {*DAGS_IN_ORDER, "Flujo_completo"}
+    assert not any(dag["is_paused"] for dag in dags.values())
+    assert airflow.get("/importErrors").json()["total_entries"] == 0
+
+
+@pytest.mark.parametrize("dag", DAGS_IN_ORDER)
+def test_each_dag_runs_by_hand(platform: Platform, airflow: httpx.Client, dag: str) -> None:
+    started = airflow.post(f"/dags/{dag}/dagRuns", json={"logical_date": None})
+    assert started.status_code == 200, started.text
+    path = f"/dags/{dag}/dagRuns/{started.json()['dag_run_id']}"
+
+    def ended() -> bool:
+        return airflow.get(path).json()["state"] in ("success", "failed")
+
+    seconds = platform.wait_for(dag, 420, ended)
+    print(f"{dag}: {seconds:.0f} s")
+    assert airflow.get(path).json()["state"] == "success"
+
+
+def test_loaded_rows_have_no_duplicates(platform: Platform) -> None:
+    password = platform.secret("postgres_admin_password")
+    query = "select count(*), count(distinct batch_number) from public.covertype"
+    answer = platform.ssh(
+        f"PGPASSWORD={password} docker exec --env PGPASSWORD postgres "
+        f"psql -h 127.0.0.1 -U postgres -d airflow -Atc '{query}'"
+    )
+    assert answer.strip() == "58100|10"
+
+
+def test_tasks_ran_on_celery_workers(platform: Platform, airflow: httpx.Client) -> None:
+    runs = airflow.get("/dags/Cargar_datos/dagRuns", params={"order_by": "-run_after"}).json()
+    path = f"/dags/Cargar_datos/dagRuns/{runs['dag_runs'][0]['dag_run_id']}/taskInstances"
+    tasks = airflow.get(path).json()["task_instances"]
+    assert tasks
+    assert all(task["hostname"].startswith("airflow-worker-") for task in tasks)
+
+
+# --- scaling and faults ---------------------------------------------------------------------
+
+
+@contextmanager
+def steady_client(platform: Platform) -> Iterator[list[str]]:
+    """Predict in a loop on kept connections; gives the list of what went wrong."""
+    problems: list[str] = []
+    answered = [0]
+    stop = threading.Event()
+
+    def loop() -> None:
+        with httpx.Client(timeout=10) as client:
+            while not stop.is_set():
+                try:
+                    answer = client.post(platform.url(8000, "/predict"), json=EXAMPLE)
+                    if answer.status_code != 200:
+                        problems.append(f"{answer.status_code}: {answer.text[:200]}")
+                    answered[0] += 1
+                except httpx.HTTPError as error:
+                    problems.append(repr(error))
+                stop.wait(0.02)
+
+    thread = threading.Thread(target=loop)
+    thread.start()
+    try:
+        yield problems
+    finally:
+        stop.set()
+        thread.join()
+    print(f"{answered[0]} predictions answered meanwhile")
+    assert answered[0] > 0
+
+
+def replica_limits(platform: Platform) -> dict[str, dict[str, Any]]:
+    """Read processor and memory limits of the replicas from the kernel's cgroup files."""
+    script = r"""
+for name in $(docker ps --filter name=inference-api- --format '{{.Names}}'); do
+  pid=$(docker inspect --format '{{.State.Pid}}' $name)
+  if [ -e /sys/fs/cgroup/cgroup.controllers ]; then
+    group=/sys/fs/cgroup$(sed -n 's/^0:://p' /proc/$pid/cgroup)
+    set -- $(cat $group/cpu.max) $(cat $group/memory.max)
+  else
+    cpu=/sys/fs/cgroup/cpu$(sed -n 's/^[0-9]*:[^:]*\bcpu\b[^:]*://p' /proc/$pid/cgroup | head -n 1)
+    memory=/sys/fs/cgroup/memory$(sed -n 's/^[0-9]*:memory://p' /proc/$pid/cgroup)
+    set -- $(cat $cpu/cpu.cfs_quota_us $cpu/cpu.cfs_period_us $memory/memory.limit_in_bytes)
+  fi
+  echo "$name $1 $2 $3"
+done
+"""
+    limits = {}
+    for line in platform.ssh(script).splitlines():
+        name, quota, period, memory = line.split()
+        limits[name] = {"quota": int(quota), "period": int(period), "memory": int(memory)}
+    return limits
+
+
+def assert_limits(platform: Platform, replicas: int) -> None:
+    limits = replica_limits(platform)
+    assert set(limits) == {f"inference-api-{number}" for number in range(1, replicas + 1)}
+    for limit in limits.values():
+        assert limit["period"] == PERIOD_US
+        assert limit["quota"] == int(PERIOD_US * INFERENCE_CPUS / replicas)
+        # The kernel keeps whole pages.
+        assert limit["memory"] == INFERENCE_BYTES // replicas // 4096 * 4096
+
+
+@pytest.mark.parametrize("replicas", [1, 4, 2])
+def test_scaling_loses_no_request(platform: Platform, replicas: int) -> None:
+    with steady_client(platform) as problems:
+        assert platform.make(f"scale REPLICAS={replicas}").status == 0
+        time.sleep(2)
+    assert problems == []
+    assert_limits(platform, replicas)
+
+
+def test_killed_replica_is_not_noticed_and_comes_back(platform: Platform) -> None:
+    with steady_client(platform) as problems:
+        pid = platform.services()["inference-api-1"]["State"]["Pid"]
+        platform.ssh(f"kill -9 {pid}")
+        seconds = platform.wait_for(
+            "the replica's return",
+            60,
+            lambda: platform.services()["inference-api-1"]["State"]["Health"]["Status"] == "healthy",
+        )
+    print(f"back and healthy after {seconds:.1f} s")
+    assert problems == []
+
+
+def test_restarted_machine_is_well_within_90_seconds(platform: Platform) -> None:
+    began = time.monotonic()
+    assert run("incus restart mlops").status == 0
+    platform.wait_for("a prediction", 90, lambda: platform.predict().status_code == 200)
+
+    def all_healthy() -> bool:
+        return all(
+            entry["State"].get("Health", {}).get("Status") == "healthy"
+            for entry in platform.services().values()
+        )
+
+    platform.wait_for("health of all containers", 90, all_healthy)
+    print(f"all healthy {time.monotonic() - began:.0f} s after the restart began")
+    assert time.monotonic() - began <= 90
+    assert_limits(platform, 2)
+
+
+def test_status_shows_everything_well(platform: Platform) -> None:
+    status = platform.make("status")
+    assert status.status == 0
+    assert "nginx" in status.output
+    assert "is in production" in status.output
+
+
+def test_down_and_up_again_keep_everything(platform: Platform) -> None:
+    assert platform.make("down").status == 0
+    assert platform.make("up").status == 0
+    assert platform.predict().status_code == 200
+
+
+# --- README ---------------------------------------------------------------------------------
+
+
+def readme_commands() -> list[str]:
+    """Return every command line of the README's shell blocks."""
+    text = (REPOSITORY / "README.md").read_text()
+    blocks = re.findall(r"```sh\n(.*?)```", text, flags=re.DOTALL)
+    joined = "\n".join(blocks).replace("\\\n", " ")
+    return [line.strip() for line in joined.splitlines() if line.strip()]
+
+
+def test_every_command_of_the_readme_is_exercised(platform: Platform) -> None:
+    # `make test` is what runs this; `make destroy` is the end of it, after all tests; the pipeline
+    # ran inside the first `make up`.
+    elsewhere = {"make test", "make destroy", "make pipeline"}
+    for command in readme_commands():
+        if command.startswith("make "):
+            assert command in platform.commands | elsewhere, command
+        else:
+            ran = run(command)
+            assert ran.status == 0, command
+            assert ran.output.strip(), command
