@@ -1,6 +1,7 @@
 """DAG: clear what was loaded."""
 
 from airflow.sdk import dag
+
 from covertype_tasks import DAG_SETTINGS, clear_group
 
 

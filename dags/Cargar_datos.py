@@ -1,6 +1,7 @@
 """DAG: load the data."""
 
 from airflow.sdk import dag
+
 from covertype_tasks import DAG_SETTINGS, load_group
 
 

@@ -1,6 +1,7 @@
 """DAG: train the baseline."""
 
 from airflow.sdk import dag
+
 from covertype_tasks import DAG_SETTINGS, promote_group, train_group
 
 

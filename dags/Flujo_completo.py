@@ -1,6 +1,7 @@
 """DAG: the whole pipeline once, on demand."""
 
 from airflow.sdk import chain, dag
+
 from covertype_tasks import (
     DAG_SETTINGS,
     clear_group,

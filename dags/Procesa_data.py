@@ -1,6 +1,7 @@
 """DAG: search for a better model."""
 
 from airflow.sdk import dag
+
 from covertype_tasks import DAG_SETTINGS, promote_group, search_group
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import Connection, TaskGroup, Variable, chain, get_current_context, task
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
+
 from covertype.candidates import SEARCH_SPACE
 
 if TYPE_CHECKING:

@@ -12,6 +12,7 @@ from typing import Any
 
 import httpx
 import pytest
+
 from conftest import EXAMPLE, REPOSITORY, Platform, run
 
 DAGS_IN_ORDER = ["Borrar_datos", "Cargar_datos", "Entrenamiento_mode", "Procesa_data"]
@@ -288,7 +289,9 @@ def test_killed_replica_is_not_noticed_and_comes_back(platform: Platform) -> Non
         seconds = platform.wait_for(
             "the replica's return",
             60,
-            lambda: platform.services()["inference-api-1"]["State"]["Health"]["Status"] == "healthy",
+            lambda: (
+                platform.services()["inference-api-1"]["State"]["Health"]["Status"] == "healthy"
+            ),
         )
     print(f"back and healthy after {seconds:.1f} s")
     assert problems == []

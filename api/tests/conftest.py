@@ -11,9 +11,9 @@ from typing import Any
 import httpx
 import pytest
 import uvicorn
+
 from inference_api.app import Application
 from inference_api.settings import Settings
-
 from tests.fake_mlflow import FakeMlflow
 from tests.graphs import files
 

@@ -50,6 +50,7 @@ class FakeMlflow:
         self.truncate_artifacts = False
         self.artifact_delay = 0.0
         self.deleted_runs: set[str] = set()
+        self._lock = threading.Lock()  # a test publishes while a replica asks
         self._now = 1_795_510_345_000
         self._port = 0
         self._server: ThreadingHTTPServer | None = None
@@ -95,16 +96,22 @@ class FakeMlflow:
         metrics: dict[str, float | str] | None = None,
     ) -> str:
         """Register a version and give it the alias."""
-        self._now += 1000
-        model = self.models.setdefault(name, Model(name))
-        version = Version(
-            str(len(model.versions) + 1), self._now, files, metrics or {"accuracy": 0.9}
-        )
-        model.versions[version.number] = version
-        model.updated = self._now
-        if alias is not None:
-            model.aliases[alias] = version.number
-        return version.number
+        with self._lock:
+            self._now += 1000
+            model = self.models.setdefault(name, Model(name))
+            version = Version(
+                str(len(model.versions) + 1), self._now, files, metrics or {"accuracy": 0.9}
+            )
+            model.versions[version.number] = version
+            model.updated = self._now
+            if alias is not None:
+                model.aliases[alias] = version.number
+            return version.number
+
+    def clear(self) -> None:
+        """Forget every model."""
+        with self._lock:
+            self.models.clear()
 
     def _answer(self, request: BaseHTTPRequestHandler) -> None:
         url = urlsplit(request.path)
@@ -127,7 +134,8 @@ class FakeMlflow:
             "/model-versions/get-download-uri": self._download_uri,
             "/runs/get": self._run,
         }
-        status, answer = routes[url.path.removeprefix(_API)](query)
+        with self._lock:
+            status, answer = routes[url.path.removeprefix(_API)](query)
         self._send(request, status, json.dumps(answer, indent=2).encode())
 
     def _search_models(self, query: dict[str, str]) -> tuple[int, dict[str, Any]]:
@@ -148,7 +156,7 @@ class FakeMlflow:
     def _search_versions(self, query: dict[str, str]) -> tuple[int, dict[str, Any]]:
         match = re.fullmatch(r"""name=(['"])(.*)\1""", query["filter"])
         assert match is not None and match[1] not in match[2]
-        model = self.models[match[2]]
+        model = self.models.get(match[2], Model(match[2]))
         found = [
             {
                 "name": model.name,

@@ -2,10 +2,10 @@ import os
 from pathlib import Path
 
 import pytest
+
 from inference_api.cache import Cache, Snapshot
 from inference_api.model import Identity, ModelRefusedError
 from inference_api.registry import ArtifactError, ModelVersion, RegisteredModel, Registry
-
 from tests.fake_mlflow import FakeMlflow
 from tests.graphs import files, tree
 

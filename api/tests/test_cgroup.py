@@ -1,6 +1,7 @@
 from pathlib import Path
 
 import pytest
+
 from inference_api.cgroup import CpuThrottling, find_cpu_stat, read_throttling
 
 VERSION_1 = "nr_periods 40\nnr_throttled 7\nthrottled_time 2500000000\n"

@@ -115,7 +115,8 @@ def test_a_broken_version_is_refused_and_the_old_one_goes_on(
     assert replica.version() == "1"
     assert replica.predict(EXAMPLE).json()["model"]["version"] == "1"
     assert "a model was refused" in caplog.text
-    assert count_sessions() == sessions  # the refused one is not kept in memory
+    # The refused one is not kept in memory (those of earlier tests may leave it meanwhile).
+    assert count_sessions() <= sessions
     replica.wait_for_version(mlflow.publish(files()))
     assert failures(replica, reason) == 1
 
@@ -202,7 +203,7 @@ def test_a_damaged_local_copy_is_not_served(
 
 
 def test_an_emptied_registry_does_not_end_the_service(replica: Replica, mlflow: FakeMlflow) -> None:
-    mlflow.models.clear()
+    mlflow.clear()
     wait_until(lambda: replica.client.get("/models").json() == {"models": []}, "it is seen")
     assert replica.predict(EXAMPLE).json()["model"]["version"] == "1"
 
@@ -210,7 +211,7 @@ def test_an_emptied_registry_does_not_end_the_service(replica: Replica, mlflow: 
 def test_a_model_registered_anew_is_another_model(replica: Replica, mlflow: FakeMlflow) -> None:
     low = {**EXAMPLE, "height": 50}
     assert replica.predict(low).json()["predictions"][0]["class_number"] == 0
-    mlflow.models.clear()
+    mlflow.clear()
     assert mlflow.publish(files(tree(threshold=1))) == "1"
     wait_until(
         lambda: replica.predict(low).json()["predictions"][0]["class_number"] == 1,

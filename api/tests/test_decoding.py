@@ -4,10 +4,10 @@ from typing import Any
 
 import msgspec
 import pytest
+
 from inference_api.decoding import MAX_PROBLEMS, RowDecoder
 from inference_api.problems import InvalidBodyError, Problem, ServiceError
 from inference_api.schema import FeatureSchema
-
 from tests import graphs
 
 DECODER = RowDecoder(msgspec.convert(graphs.schema(b""), FeatureSchema), max_rows=5)

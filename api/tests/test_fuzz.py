@@ -5,8 +5,8 @@ from typing import Any
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from inference_api.schema import parse_schema, row_json_schema
 
+from inference_api.schema import parse_schema, row_json_schema
 from tests.conftest import Replica
 from tests.graphs import EXAMPLE, NAMES, PLACES, schema
 

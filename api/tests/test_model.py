@@ -5,8 +5,8 @@ from typing import Any
 
 import onnx
 import pytest
-from inference_api.model import Identity, LoadedModel, ModelRefusedError, load
 
+from inference_api.model import Identity, LoadedModel, ModelRefusedError, load
 from tests import graphs
 
 IDENTITY = Identity("modelo1", "7", 1)

@@ -1,8 +1,8 @@
 from pathlib import Path
 
 import pytest
-from inference_api.registry import ArtifactError, Registry, RegistryError
 
+from inference_api.registry import ArtifactError, Registry, RegistryError
 from tests.fake_mlflow import FakeMlflow
 from tests.graphs import files
 

@@ -1,8 +1,8 @@
 from typing import Any
 
 import pytest
-from inference_api.schema import SchemaError, parse_schema, row_json_schema
 
+from inference_api.schema import SchemaError, parse_schema, row_json_schema
 from tests import graphs
 
 

@@ -2,8 +2,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from inference_api.settings import Settings
 from pydantic import ValidationError
+
+from inference_api.settings import Settings
 
 URI = "http://mlflow:5000"
 

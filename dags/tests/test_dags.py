@@ -10,6 +10,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+
 from conftest import AIRFLOW_HOME, DAGS_FOLDER, FakeDataApi, free_port
 from covertype import schema
 from covertype.candidates import SEARCH_SPACE
@@ -135,8 +136,9 @@ def test_dag_files_know_no_sql_and_no_training() -> None:
 def test_a_missed_slot_is_not_made_up_for(
     monkeypatch: pytest.MonkeyPatch, run_type: str, late: timedelta, skipped: bool
 ) -> None:
-    import covertype_tasks
     from airflow.sdk.exceptions import AirflowSkipException
+
+    import covertype_tasks
 
     run = SimpleNamespace(run_type=run_type, run_after=datetime.now(UTC) - late)
     monkeypatch.setattr(covertype_tasks, "get_current_context", lambda: {"dag_run": run})

@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+
 from covertype.dataset import Rows, encode, split, unseen
 from covertype.errors import PipelineError
 from covertype.schema import BATCHES, CLASSES, COLUMNS, INPUTS
@@ -63,7 +64,12 @@ def test_order_of_loading_does_not_matter(sample: pd.DataFrame, rows: Rows) -> N
 
 
 def test_the_fingerprint_sees_every_value(sample: pd.DataFrame, rows: Rows) -> None:
-    changes: dict[str, int | str] = {"Slope": 77, "Soil_Type": "C8776", "Cover_Type": 3, BATCH_COLUMN: 11}
+    changes: dict[str, int | str] = {
+        "Slope": 77,
+        "Soil_Type": "C8776",
+        "Cover_Type": 3,
+        BATCH_COLUMN: 11,
+    }
     for column, value in changes.items():
         changed = sample.copy()
         assert changed[column].iloc[1500] != value

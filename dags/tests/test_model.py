@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from covertype import export as export_module
 from covertype import features
 from covertype.candidates import BASELINE, SEARCH_SPACE, Candidate

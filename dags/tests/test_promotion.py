@@ -8,6 +8,7 @@ from typing import Any
 import mlflow
 import pandas as pd
 import pytest
+
 from conftest import free_port
 from covertype import pipeline
 from covertype.candidates import Candidate

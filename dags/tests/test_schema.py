@@ -1,6 +1,7 @@
 """Code tests of the schema: rows from outside are checked before they reach the table."""
 
 import pytest
+
 from covertype.errors import PipelineError
 from covertype.schema import COLUMNS, SOIL_TYPES, TARGET, parse_rows
 

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+
 from conftest import FakeDataApi, free_port
 from covertype.errors import PipelineError
 from covertype.source import DataSource

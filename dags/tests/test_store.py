@@ -6,6 +6,7 @@ from typing import Any
 
 import psycopg2
 import pytest
+
 from conftest import FakeDataApi
 from covertype import store as store_module
 from covertype.errors import PipelineError

@@ -4,12 +4,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from fastapi.testclient import TestClient
+
 from covertype_source.app import create_app
 from covertype_source.covertype import COLUMNS
 from covertype_source.dataset import write_dataset
 from covertype_source.settings import Settings
-from fastapi.testclient import TestClient
-
 from tests.fakes import BATCH_SECONDS, ROW_COUNT, Clock
 
 

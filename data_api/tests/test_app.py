@@ -3,14 +3,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fastapi.testclient import TestClient
+
 from covertype_source.app import create_app
 from covertype_source.batches import BATCH_COUNT, GROUP_COUNT, batch_rows
 from covertype_source.dataset import DatasetError
 from covertype_source.progress import GroupProgress, StateUnavailableError
 from covertype_source.schemas import Batch
 from covertype_source.settings import Settings
-from fastapi.testclient import TestClient
-
 from tests.fakes import BATCH_SECONDS, ROW_COUNT, Clock
 
 GROUP_ENDPOINTS = ["/data", "/restart_data_generation"]

@@ -2,6 +2,7 @@ from itertools import pairwise
 from random import Random
 
 import pytest
+
 from covertype_source.batches import BATCH_COUNT, batch_rows, draw
 
 COVERTYPE_ROW_COUNT = 581_012

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+
 from covertype_source import build
 from covertype_source.build import COVERTYPE, BuildError, MatrixSource, covertype_rows
 from covertype_source.covertype import COLUMNS

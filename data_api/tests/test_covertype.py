@@ -1,4 +1,5 @@
 import pytest
+
 from covertype_source.covertype import (
     COLUMNS,
     COVER_TYPE_COUNT,

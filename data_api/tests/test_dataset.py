@@ -3,6 +3,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from covertype_source.dataset import Dataset, DatasetError, write_dataset
 
 ROWS = [["1", "a"], ["-22", 'é"\\'], ["", "last"]]

@@ -11,9 +11,9 @@ from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
 import pytest
+
 from covertype_source.batches import BATCH_COUNT
 from covertype_source.progress import GroupExhaustedError, GroupProgress, StateUnavailableError
-
 from tests.fakes import BATCH_SECONDS, Clock
 
 

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import httpx2
 import pytest
+
 from covertype_source import app
 from covertype_source.batches import BATCH_COUNT, batch_rows
-
 from tests.fakes import ROW_COUNT
 
 PROJECT = Path(app.__file__).parents[1]

@@ -1,8 +1,9 @@
 from pathlib import Path
 
 import pytest
-from covertype_source.settings import Settings
 from pydantic import ValidationError
+
+from covertype_source.settings import Settings
 
 
 @pytest.fixture(autouse=True)

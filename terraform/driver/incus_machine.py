@@ -90,7 +90,9 @@ def debian_sources(suite: str) -> list[str]:
 
     On a host that is not Debian the list is empty, and mmdebstrap takes its own default.
     """
-    listing = run("apt-get", "indextargets", "--format", "$(SITE)|$(CODENAME)|$(LABEL)|$(SIGNED_BY)")
+    listing = run(
+        "apt-get", "indextargets", "--format", "$(SITE)|$(CODENAME)|$(LABEL)|$(SIGNED_BY)"
+    )
     sites: dict[str, str] = {}
     for line in listing.splitlines():
         site, codename, label, _ = line.split("|", 3)
@@ -205,8 +207,9 @@ def machine_create(values: Input) -> None:
     if found is not None:
         if found["config"].get(OWNER_KEY) != OWNER_VALUE or has_identity(name):
             raise DriverError(
-                f"an Incus instance named {name} is there already, but this Terraform state does not "
-                f"know it (another checkout may have made it). Look at it with `incus info {name}`; "
+                f"an Incus instance named {name} is there already, but this Terraform state does "
+                f"not know it (another checkout may have made it). Look at it with "
+                f"`incus info {name}`; "
                 f"if nothing in it is needed, remove it with `incus delete --force {name}`"
             )
         say(f"removing {name}, which an interrupted run left half made")
@@ -251,7 +254,19 @@ def wait_until_ready(values: Input) -> None:
             run("incus", "exec", name, "--", "cloud-init", "status", "--wait")
             run("incus", "exec", name, "--", "systemctl", "is-active", "--quiet", "ssh")
             keys = run("incus", "exec", name, "--", "cat", "/etc/ssh/ssh_host_ed25519_key.pub")
-            addresses = run("incus", "exec", name, "--", "ip", "-4", "-brief", "address", "show", "scope", "global")
+            addresses = run(
+                "incus",
+                "exec",
+                name,
+                "--",
+                "ip",
+                "-4",
+                "-brief",
+                "address",
+                "show",
+                "scope",
+                "global",
+            )
             if values["address"] not in addresses:
                 raise DriverError(f"its addresses are {addresses.strip() or 'none'}")
         except DriverError as error:
@@ -262,7 +277,8 @@ def wait_until_ready(values: Input) -> None:
         known_hosts_file(values).write_text(f"{values['address']} {algorithm} {key}\n")
         return
     raise DriverError(
-        f"machine {name} was not ready at {values['address']} after {READY_TIMEOUT_SECONDS} s: {problem}. "
+        f"machine {name} was not ready at {values['address']} after {READY_TIMEOUT_SECONDS} s: "
+        f"{problem}. "
         f"`incus console {name} --show-log` and `incus exec {name} -- journalctl -b` tell more"
     )
 
@@ -296,7 +312,7 @@ def machine_delete(values: Input) -> None:
     if found is not None:
         if found["config"].get(OWNER_KEY) != OWNER_VALUE:
             raise DriverError(
-                f"the Incus instance {values['name']} was not made by this project; it stays as it is"
+                f"the Incus instance {values['name']} was not made by this project; it stays"
             )
         run("incus", "delete", "--force", values["name"])
     known_hosts_file(values).unlink(missing_ok=True)
