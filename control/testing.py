@@ -31,18 +31,29 @@ class PythonPackage:
 
     folder: str
     sources: tuple[str, ...]
-    tests: str
+    tests: tuple[str, ...]
     lock: str
     environment: str
 
 
 PYTHON_PACKAGES = (
-    PythonPackage(".", ("control",), "control/tests", "control/requirements.txt", "control"),
-    PythonPackage("api", ("inference_api",), "tests", "api/requirements-test.txt", "api"),
+    # What runs on the control host, and the tests of the whole platform.
     PythonPackage(
-        "data_api", ("covertype_source",), "tests", "data_api/requirements-test.txt", "data_api"
+        ".",
+        ("control", "ansible/inventory.py", "terraform/driver", "tests"),
+        ("control/tests", "ansible/tests", "terraform/tests"),
+        "control/requirements.txt",
+        "control",
     ),
-    PythonPackage("dags", ("covertype",), "tests", "dags/requirements-test.txt", "dags"),
+    PythonPackage("api", ("inference_api",), ("tests",), "api/requirements-test.txt", "api"),
+    PythonPackage(
+        "data_api",
+        ("covertype_source",),
+        ("tests",),
+        "data_api/requirements-test.txt",
+        "data_api",
+    ),
+    PythonPackage("dags", ("covertype",), ("tests",), "dags/requirements-test.txt", "dags"),
 )
 
 
@@ -222,7 +233,7 @@ class Suite:
             python = environments[package.environment].python
             yield Check(
                 f"unit tests: {package.environment}",
-                [python, "-m", "pytest", "-q", package.tests],
+                [python, "-m", "pytest", "-q", *package.tests],
                 package.folder,
             )
 
