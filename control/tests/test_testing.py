@@ -61,7 +61,7 @@ def test_layers_run_in_order_and_are_counted(
         "fmt -check -diff -recursive",
         "terraform -chdir=terraform test",
         "molecule test --scenario-name nginx",
-        "pytest -v tests",
+        "pytest -v --capture=no tests",
     ):
         assert part in ran
     assert ran.count("mypy --strict") == len(PYTHON_PACKAGES)

@@ -11,7 +11,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,7 @@ os.environ |= {
     "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{AIRFLOW_HOME}/airflow.db",
 }
 
+from covertype.candidates import Candidate  # noqa: E402
 from covertype.dataset import Rows, encode  # noqa: E402
 from covertype.registry import Registry, Tracking  # noqa: E402
 from covertype.schema import BATCHES, COLUMNS  # noqa: E402
@@ -45,6 +46,12 @@ SAMPLE = Path(__file__).parent / "data" / "covertype_sample.csv"
 
 def pytest_unconfigure() -> None:
     shutil.rmtree(AIRFLOW_HOME, ignore_errors=True)
+
+
+def shrink(candidate: Candidate, members: int) -> Candidate:
+    """The same family and settings with fewer members, to be quick."""
+    size = "max_iter" if candidate.family == "hist_gradient_boosting" else "n_estimators"
+    return replace(candidate, params=candidate.params | {size: members})
 
 
 def free_port() -> int:

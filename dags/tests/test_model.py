@@ -1,16 +1,16 @@
 """Model tests: quality, behaviour, agreement with ONNX Runtime, and reproducibility."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from functools import cache
 from typing import Any
 
 import numpy as np
 import pytest
 
+from conftest import shrink
 from covertype import export as export_module
 from covertype import features
-from covertype.candidates import BASELINE, SEARCH_SPACE, Candidate
+from covertype.candidates import BASELINE, SEARCH_SPACE
 from covertype.dataset import Floats, Rows, split
 from covertype.errors import PipelineError
 from covertype.evaluation import evaluate, recall_name
@@ -25,12 +25,6 @@ BY_NAME = {candidate.name: candidate for candidate in CANDIDATES}
 COLUMN = {column.name: position for position, column in enumerate(INPUTS)}
 
 
-def small(candidate: Candidate) -> Candidate:
-    """The same family and settings with fewer members, to be quick."""
-    size = "max_iter" if candidate.family == "hist_gradient_boosting" else "n_estimators"
-    return replace(candidate, params=candidate.params | {size: 15})
-
-
 @pytest.fixture(scope="session")
 def trained(rows: Rows) -> Callable[[str], Trained]:
     """Gives a small version of a candidate, fitted to the sample and exported."""
@@ -38,7 +32,7 @@ def trained(rows: Rows) -> Callable[[str], Trained]:
 
     @cache
     def train(name: str) -> Trained:
-        estimator = fit(small(BY_NAME[name]), parts.fit, threads=2)
+        estimator = fit(shrink(BY_NAME[name], 15), parts.fit, threads=2)
         return estimator, export(estimator, parts.test.features)
 
     return train
@@ -138,7 +132,7 @@ def test_same_data_and_seed_give_the_same_file(
     rows: Rows, trained: Callable[[str], Trained], name: str
 ) -> None:
     parts = split(rows)
-    again = fit(small(BY_NAME[name]), parts.fit, threads=1)
+    again = fit(shrink(BY_NAME[name], 15), parts.fit, threads=1)
     assert export(again, parts.test.features).sha256 == trained(name)[1].sha256
 
 
@@ -199,7 +193,7 @@ def test_evaluate_counts_by_hand() -> None:
 def test_a_class_that_the_rows_lack_is_never_predicted(rows: Rows) -> None:
     without = rows.take(rows.labels != 3)
     for candidate in (BASELINE, BY_NAME["boosting-80x127"]):
-        estimator = fit(small(candidate), without, threads=2)
+        estimator = fit(shrink(candidate, 15), without, threads=2)
         model = export(estimator, rows.features)
         assert set(model.predicted.tolist()) == {0, 1, 2, 4, 5, 6}
 

@@ -67,8 +67,8 @@ def test_rule_a_challenger_must_be_better(figure: float, promoted: bool) -> None
 def test_better_is_promoted_and_worse_is_not(
     registry: Registry, rows: Rows, sample_store: SampleStore
 ) -> None:
-    assert registry.production() is None
     poor = register(POOR, rows, registry)
+    assert registry.production() is None
     assert promote_best([poor], sample_store, registry).promoted
     assert registry.production() == poor
 
