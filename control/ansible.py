@@ -1,6 +1,7 @@
 """Calls Ansible as an operator would in `ansible/`, with the control environment's programs."""
 
 import json
+from collections.abc import Mapping
 from typing import Any, cast
 
 from control.console import Console
@@ -27,17 +28,21 @@ class Ansible:
             "ANSIBLE_FORCE_COLOR": str(console.colour),
         }
 
-    def play(self, playbook: str) -> None:
+    def play(self, playbook: str, variables: Mapping[str, Any] | None = None) -> None:
         """Run a playbook and show what it does.
 
         Args:
             playbook: its path in `ansible/`.
+            variables: what takes precedence over the group variables in this run.
 
         Raises:
             CommandError: a task failed.
         """
         self._runner.run(
-            [self._programs / "ansible-playbook", playbook],
+            [
+                *(self._programs / "ansible-playbook", playbook),
+                *(("--extra-vars", json.dumps(variables)) if variables else ()),
+            ],
             cwd=self._project.ansible,
             env=self._environment,
             echo=True,

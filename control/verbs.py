@@ -171,8 +171,9 @@ class Verbs:
         number = settings.parse_replicas(replicas)
         terraform = existing_terraform(self.project, self.runner, self.console)
         terraform.platform_machine()
+        self._ansible().play("playbooks/scale.yml", {"inference_replicas": number})
+        # Kept only now: a number that the budget cannot be cut into must not stop the next `up`.
         settings.save_replicas(self.project, number)
-        self._ansible().play("playbooks/scale.yml")
 
     def predict(self) -> None:
         """Send the example and print the answer."""

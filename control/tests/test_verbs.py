@@ -164,7 +164,9 @@ def test_scale_keeps_the_choice_and_plays(
 ) -> None:
     this.scale("4")
     assert json.loads(project.settings.read_text()) == {"inference_replicas": 4}
-    assert runner.commands[-1].endswith("ansible-playbook playbooks/scale.yml")
+    assert runner.commands[-1].endswith(
+        "ansible-playbook playbooks/scale.yml --extra-vars '{\"inference_replicas\": 4}'"
+    )
     assert runner.folders[-1] == project.ansible
 
 
