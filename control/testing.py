@@ -53,7 +53,7 @@ PYTHON_PACKAGES = (
         "data_api/requirements-test.txt",
         "data_api",
     ),
-    PythonPackage("dags", ("covertype",), ("tests",), "dags/requirements-test.txt", "dags"),
+    PythonPackage("dags", (".",), ("tests",), "dags/requirements-test.txt", "dags"),
 )
 
 

@@ -1,14 +1,14 @@
 """The replica's local copy: downloaded versions and the last known state of the registry.
 
-With it a replica that restarts while MLflow is down serves what it served before. Replicas may
-share the folder: everything appears in it by an atomic rename.
+With it a replica that restarts while MLflow is down serves what it served before. Everything
+appears in the folder by an atomic rename. Each replica has a folder of its own: it removes what
+it does not use itself.
 """
 
 import hashlib
 import logging
 import shutil
 import tempfile
-import time
 from collections.abc import Collection
 from pathlib import Path
 from urllib.parse import quote
@@ -21,7 +21,6 @@ from inference_api.registry import Registry, RegistryState
 logger = logging.getLogger(__name__)
 
 _PART_PREFIX = ".part-"
-_ABANDONED_SECONDS = 3600.0
 _SHOWN_CHARACTERS = 60
 
 
@@ -76,11 +75,7 @@ class Cache:
             graph = part / schema.onnx.file
             registry.download(base, schema.onnx.file, graph)
             verify(graph, schema.onnx.sha256)
-            try:
-                part.rename(target)
-            except OSError:
-                if not target.is_dir():  # else another replica was faster
-                    raise
+            part.rename(target)
         finally:
             shutil.rmtree(part, ignore_errors=True)
         return target
@@ -93,7 +88,7 @@ class Cache:
         """Remove every version but those in ``keep``."""
         names = {self._path(identity).name for identity in keep}
         for path in self._versions.iterdir():
-            if not path.name.startswith(_PART_PREFIX) and path.name not in names:
+            if path.name not in names:
                 shutil.rmtree(path, ignore_errors=True)
 
     def read_snapshot(self) -> Snapshot:
@@ -130,12 +125,8 @@ class Cache:
         return self._versions / f"{name}@{identity.version}@{digest}"
 
     def _remove_abandoned(self) -> None:
-        """Remove what a killed replica was writing, but not what another writes now."""
-        oldest = time.time() - _ABANDONED_SECONDS
-        for folder in (self._directory, self._versions):
-            for path in folder.glob(f"{_PART_PREFIX}*"):
-                if path.stat().st_mtime < oldest:
-                    if path.is_dir():
-                        shutil.rmtree(path, ignore_errors=True)
-                    else:
-                        path.unlink(missing_ok=True)
+        """Remove what the replica was writing when it was killed."""
+        for path in self._versions.glob(f"{_PART_PREFIX}*"):
+            shutil.rmtree(path, ignore_errors=True)
+        for path in self._directory.glob(f"{_PART_PREFIX}*"):
+            path.unlink(missing_ok=True)

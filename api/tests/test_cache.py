@@ -1,4 +1,3 @@
-import os
 from pathlib import Path
 
 import pytest
@@ -87,15 +86,18 @@ def test_an_unreadable_state_is_as_good_as_none(tmp_path: Path, content: bytes) 
     assert Cache(tmp_path).read_snapshot() == Snapshot()
 
 
-def test_only_what_was_abandoned_is_removed(tmp_path: Path) -> None:
-    Cache(tmp_path)
-    old, new = tmp_path / "models" / ".part-old", tmp_path / "models" / ".part-new"
-    for directory in (old, new):
-        directory.mkdir()
-        (directory / "model.onnx").write_bytes(b"half")
-    os.utime(old, (0, 0))
-    Cache(tmp_path)
-    assert (old.exists(), new.exists()) == (False, True)
+def test_what_a_killed_replica_was_writing_is_removed(registry: Registry, tmp_path: Path) -> None:
+    cache = Cache(tmp_path)
+    cache.fetch(registry, FIRST)
+    cache.write_snapshot(Snapshot())
+    whole = everything_in(tmp_path)
+    half = tmp_path / "models" / ".part-1"
+    half.mkdir()
+    (half / "half a graph").write_bytes(b"")
+    (tmp_path / ".part-2").write_bytes(b"")
+    assert Cache(tmp_path).has(FIRST)
+    assert everything_in(tmp_path) == whole
+    assert not half.exists()
 
 
 def test_a_folder_that_cannot_be_made_is_an_error(tmp_path: Path) -> None:

@@ -114,7 +114,7 @@ def test_a_broken_version_is_refused_and_the_old_one_goes_on(
     wait_until(lambda: failures(replica, reason) == 1, "it is refused")
     assert replica.version() == "1"
     assert replica.predict(EXAMPLE).json()["model"]["version"] == "1"
-    assert "a model was refused" in caplog.text
+    wait_until(lambda: "a model was refused" in caplog.text, "it is logged")
     # The refused one is not kept in memory (those of earlier tests may leave it meanwhile).
     assert count_sessions() <= sessions
     replica.wait_for_version(mlflow.publish(files()))
@@ -219,16 +219,6 @@ def test_a_model_registered_anew_is_another_model(replica: Replica, mlflow: Fake
     )
     answer = replica.predict(low, X_Model="modelo1/1").json()
     assert answer["predictions"][0]["class_number"] == 1
-
-
-def test_replicas_may_share_their_folder(mlflow: FakeMlflow, make_settings: MakeSettings) -> None:
-    mlflow.publish(files())
-    with Replica(make_settings()) as one, Replica(make_settings()) as two:
-        for _ in range(3):
-            version = mlflow.publish(files())
-            one.wait_for_version(version)
-            two.wait_for_version(version)
-            assert one.predict(EXAMPLE).status_code == two.predict(EXAMPLE).status_code == 200
 
 
 def test_old_versions_leave_the_local_copy(

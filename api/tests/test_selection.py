@@ -1,6 +1,7 @@
 """Each client has its own model, whichever replica answers."""
 
 import time
+from pathlib import Path
 
 import httpx
 import pytest
@@ -59,10 +60,10 @@ def test_the_answer_says_what_was_selected(replica: Replica) -> None:
 
 @pytest.mark.usefixtures("models")
 def test_another_replica_honours_the_selection(
-    replica: Replica, make_settings: MakeSettings
+    replica: Replica, make_settings: MakeSettings, tmp_path: Path
 ) -> None:
     value = select(replica.client, "modelo1", "1").json()["value"]
-    with Replica(make_settings()) as other:
+    with Replica(make_settings(cache_dir=tmp_path / "other")) as other:
         other.wait_for_version("2")
         assert answered_by(other.predict(EXAMPLE, Cookie=f"model={value}")) == ("modelo1", "1")
         assert answered_by(other.predict(EXAMPLE, X_Model=value)) == ("modelo1", "1")
@@ -175,8 +176,9 @@ def test_the_least_recently_used_version_goes_first(
 
 
 def test_a_version_that_is_slow_to_load_is_answered_with_503(
-    replica: Replica, mlflow: FakeMlflow, make_settings: MakeSettings
+    mlflow: FakeMlflow, make_settings: MakeSettings
 ) -> None:
+    mlflow.publish(files())
     mlflow.publish(files(), name="slow")
     with Replica(make_settings(load_wait_seconds=0.2)) as other:
         other.wait_for_version("1")
