@@ -84,6 +84,7 @@ def test_idle_memory(platform: Platform) -> None:
 
 
 def test_example_is_predicted(platform: Platform) -> None:
+    assert '"class_name"' in platform.make("predict").output
     answer = platform.predict()
     assert answer.status_code == 200
     (prediction,) = answer.json()["predictions"]
