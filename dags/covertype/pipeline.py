@@ -85,6 +85,9 @@ def register_best(
 ) -> int:
     """Fit the best candidate to training and validation rows, evaluate it and register it.
 
+    One that cannot be served once it is fitted to all rows (too large, or its conversion differs)
+    is out, and the next best takes its place.
+
     The held-out rows are used here for the first time, so its figures are of rows that no step
     of the search saw.
 
@@ -94,16 +97,18 @@ def register_best(
     Raises:
         PipelineError: None of the candidates can be served.
     """
-    best = max(scores, key=lambda score: score.macro_f1)
-    if best.macro_f1 < 0:
-        raise PipelineError(
-            "None of the candidates can be served: the runs in MLflow say why, in the parameter "
-            "'refused'."
-        )
-    candidate = _candidate(best.name)
+    servable = [score for score in scores if score.macro_f1 >= 0]
     rows = encode(store.read())
-    with registry.resume(search_run):
-        return _fit_and_register(candidate, rows, registry)
+    for score in sorted(servable, key=lambda score: score.macro_f1, reverse=True):
+        try:
+            with registry.resume(search_run):
+                return _fit_and_register(_candidate(score.name), rows, registry)
+        except PipelineError as error:
+            _log.warning("Candidate %s is out: %s", score.name, error)
+    raise PipelineError(
+        "None of the candidates can be served: the runs in MLflow say why, in the parameter "
+        "'refused', and this task's log."
+    )
 
 
 def _candidate(name: str) -> Candidate:
