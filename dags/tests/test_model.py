@@ -41,7 +41,7 @@ def trained(rows: Rows) -> Callable[[str], Trained]:
 @pytest.fixture(scope="session")
 def best(trained: Callable[[str], Trained]) -> Any:
     """The ONNX Runtime session of an extra-trees candidate."""
-    return open_session(trained("extra-trees-40-wide")[1].proto.SerializeToString())
+    return open_session(trained("extra-trees-41-wide")[1].proto.SerializeToString())
 
 
 def test_names_of_candidates_are_unique() -> None:
@@ -63,7 +63,7 @@ def test_agreement_where_values_lie_on_thresholds(
     rows: Rows, trained: Callable[[str], Trained]
 ) -> None:
     """Rows whose values are exactly a tree's float64 thresholds, rounded either way."""
-    estimator, model = trained("extra-trees-40-wide")
+    estimator, model = trained("extra-trees-41-wide")
     session = open_session(model.proto.SerializeToString())
     tree = estimator.estimators_[0].tree_
     on_inputs = (tree.children_left >= 0) & (tree.feature < len(INPUTS))
@@ -127,7 +127,7 @@ def test_derived_columns_are_what_their_names_say(rows: Rows) -> None:
     )
 
 
-@pytest.mark.parametrize("name", ["extra-trees-40-wide", "boosting-80x127"])
+@pytest.mark.parametrize("name", ["extra-trees-41-wide", "boosting-80x127"])
 def test_same_data_and_seed_give_the_same_file(
     rows: Rows, trained: Callable[[str], Trained], name: str
 ) -> None:
@@ -173,7 +173,7 @@ def test_minimum_recall_of_the_common_classes(
     rows: Rows, trained: Callable[[str], Trained]
 ) -> None:
     test = split(rows).test
-    figures = evaluate(test.labels, trained("extra-trees-40-wide")[1].predicted)
+    figures = evaluate(test.labels, trained("extra-trees-41-wide")[1].predicted)
     for name in ("Spruce/Fir", "Lodgepole Pine", "Ponderosa Pine"):
         assert figures[recall_name(name)] > 0.65, name
 
