@@ -7,6 +7,7 @@ import selectors
 import shlex
 import signal
 import subprocess
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -91,7 +92,12 @@ class Runner(Protocol):
         Raises:
             CommandError: the exit code is not 0 and `check` is set.
             ControlError: the program is not there, or took longer than `timeout`.
+            Interrupted: `interrupt` was called meanwhile.
         """
+        ...
+
+    def interrupt(self) -> None:
+        """Interrupt every program that runs in another thread, and all that are begun later."""
         ...
 
 
@@ -123,6 +129,11 @@ class HostRunner:
 
     def __init__(self, console: Console) -> None:
         self._console = console
+        self._interrupted = threading.Event()
+
+    def interrupt(self) -> None:
+        """Interrupt every program; see `Runner`."""
+        self._interrupted.set()
 
     def run(
         self,
@@ -160,7 +171,7 @@ class HostRunner:
             if process.stdin:
                 process.stdin.write((input_text or "").encode())
                 process.stdin.close()
-            ended = output.follow(timeout)
+            ended = output.follow(timeout, self._interrupted)
         except BaseException as error:
             _stop(process, output, interrupted=isinstance(error, Interrupted | KeyboardInterrupt))
             raise
@@ -191,8 +202,12 @@ class _Output:
                 self._streams.append(stream)
                 self._selector.register(pipe, selectors.EVENT_READ, stream)
 
-    def follow(self, timeout: float | None) -> bool:
-        """Read until the program ends; False where `timeout` seconds pass before that."""
+    def follow(self, timeout: float | None, interrupted: threading.Event | None = None) -> bool:
+        """Read until the program ends; False where `timeout` seconds pass before that.
+
+        Raises:
+            Interrupted: `interrupted` was set before the program had ended.
+        """
         deadline = None if timeout is None else time.monotonic() + timeout
         drain_until: float | None = None
         while self._selector.get_map():
@@ -201,6 +216,8 @@ class _Output:
                 return False
             if drain_until is not None and now >= drain_until:
                 break
+            if interrupted is not None and interrupted.is_set():
+                raise Interrupted
             self._read_once()
             if drain_until is None and self._process.poll() is not None:
                 drain_until = time.monotonic() + _DRAIN_SECONDS

@@ -1,7 +1,9 @@
 """Runs the tests in layers: the quick ones first, those that need machines after them."""
 
+import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,6 +17,8 @@ from control.terraform import tools_path
 
 # The store's tests of `dags/` start a database server of their own.
 TEST_PACKAGES = ("postgresql",)
+# Of what a failed check printed, the end is repeated after everything else.
+_REPEATED_LINES = 30
 
 
 @dataclass(frozen=True)
@@ -63,13 +67,13 @@ class Check:
 
     Attributes:
         title: what is checked.
-        command: the program that does it.
-        folder: where it runs, from the top folder.
-        env: variables for it.
+        commands: the programs that do it, one after the other, up to the first that fails.
+        folder: where they run, from the top folder.
+        env: variables for them.
     """
 
     title: str
-    command: Command
+    commands: tuple[Command, ...]
     folder: str = "."
     env: Mapping[str, str] = field(default_factory=dict)
 
@@ -82,14 +86,15 @@ class Layer:
         name: as `--layer` takes it.
         covers: what it covers, for the operator.
         takes: about how long.
-        shows_output: whether the output of its checks is shown as it comes, not only on failure.
+        at_once: how many of its checks run at a time. Where that is one, what a check prints is
+            shown as it comes, otherwise only on failure.
         checks: makes ready what the layer needs and gives its checks.
     """
 
     name: str
     covers: str
     takes: str
-    shows_output: bool
+    at_once: int
     checks: Callable[[], Iterator[Check]]
 
 
@@ -102,12 +107,14 @@ class Outcome:
         title: what was checked.
         passed: whether it passed.
         seconds: how long it took.
+        printed: the lines it printed.
     """
 
     layer: str
     title: str
     passed: bool
     seconds: float
+    printed: tuple[str, ...]
 
 
 class Suite:
@@ -135,22 +142,22 @@ class Suite:
             Layer(
                 "quick",
                 "style, types, syntax and unit tests of every part; no machine is needed",
-                "5 minutes, and some more the first time, to make the environments",
-                False,
+                "2 minutes, and one more the first time, to make the environments",
+                os.cpu_count() or 1,
                 self._quick,
             ),
             Layer(
                 "roles",
                 "each Ansible role on a machine of its own, with Molecule",
                 "several minutes for each role",
-                True,
+                1,
                 self._roles,
             ),
             Layer(
                 "platform",
                 "the whole platform: deployment, second deployment, DAGs, scaling, faults, restart",
                 "35 minutes where nothing is deployed yet, 20 otherwise",
-                True,
+                1,
                 self._platform,
             ),
         ]
@@ -180,41 +187,73 @@ class Suite:
         ]
         for line in table(["Layer", "Check", "Result", "Time"], rows):
             self._console.say(line)
-        passed = sum(outcome.passed for outcome in outcomes)
+        failed = [outcome for outcome in outcomes if not outcome.passed]
+        for outcome in failed:
+            self._console.say(f"\n--- {outcome.title} FAILED; the end of what it printed:")
+            for line in outcome.printed[-_REPEATED_LINES:]:
+                self._console.say(f"    {line}")
         self._console.say()
-        self._console.say(f"{passed} passed, {len(outcomes) - passed} failed")
-        return passed == len(outcomes) > 0
+        self._console.say(f"{len(outcomes) - len(failed)} passed, {len(failed)} failed")
+        return bool(outcomes) and not failed
 
     def _run_layer(self, layer: Layer) -> list[Outcome]:
         self._console.say(f"\n=== {layer.name}: {layer.covers}; takes about {layer.takes}")
-        outcomes = []
-        for check in layer.checks():
-            self._console.say(f"--- {check.title}")
-            began = time.monotonic()
-            passed = self._passes(check, echo=layer.shows_output)
-            outcome = Outcome(layer.name, check.title, passed, time.monotonic() - began)
-            self._console.say(f"    {_word(passed)} in {duration(outcome.seconds)}")
-            outcomes.append(outcome)
+        began = time.monotonic()
+        if layer.at_once == 1:
+            outcomes = [self._outcome(layer, check, echo=True) for check in layer.checks()]
+        else:
+            outcomes = self._run_at_once(layer)
         if not outcomes:
             self._console.say("    there is nothing to run")
+        self._console.say(f"    in all {duration(time.monotonic() - began)}")
         return outcomes
 
-    def _passes(self, check: Check, *, echo: bool) -> bool:
-        try:
-            completed = self._runner.run(
-                check.command,
-                cwd=self._project.root / check.folder,
-                env=check.env,
-                check=False,
-                echo=echo,
-            )
-        except ControlError as error:
-            self._console.say(f"    {error}")
-            return False
-        if completed.returncode != 0 and not echo:
-            for line in f"{completed.stdout}\n{completed.stderr}".strip().splitlines():
-                self._console.say(f"    {line}")
-        return completed.returncode == 0
+    def _run_at_once(self, layer: Layer) -> list[Outcome]:
+        checks = list(layer.checks())
+        outcomes = []
+        with ThreadPoolExecutor(layer.at_once) as pool:
+            try:
+                pending: Iterable[Future[Outcome]] = {
+                    pool.submit(self._outcome, layer, check, echo=False) for check in checks
+                }
+                while pending:
+                    ended, pending = wait(pending, return_when=FIRST_COMPLETED)
+                    outcomes += [future.result() for future in ended]
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                self._runner.interrupt()
+                raise
+        return outcomes
+
+    def _outcome(self, layer: Layer, check: Check, *, echo: bool) -> Outcome:
+        if echo:
+            self._console.say(f"--- {check.title}")
+        began = time.monotonic()
+        passed, printed = self._passes(check, echo=echo)
+        outcome = Outcome(layer.name, check.title, passed, time.monotonic() - began, printed)
+        ended = f"{_word(passed)} in {duration(outcome.seconds)}"
+        self._console.say(f"    {ended}" if echo else f"--- {check.title}: {ended}")
+        if not passed and not echo:
+            self._console.say("\n".join(f"    {line}" for line in printed))
+        return outcome
+
+    def _passes(self, check: Check, *, echo: bool) -> tuple[bool, tuple[str, ...]]:
+        printed: list[str] = []
+        for command in check.commands:
+            try:
+                completed = self._runner.run(
+                    command,
+                    cwd=self._project.root / check.folder,
+                    env=check.env,
+                    check=False,
+                    echo=echo,
+                )
+            except ControlError as error:
+                return False, (*printed, str(error))
+            printed += f"{completed.stdout}\n{completed.stderr}".strip().splitlines()
+            if completed.returncode != 0:
+                return False, tuple(printed)
+        return True, tuple(printed)
 
     def _quick(self) -> Iterator[Check]:
         control = self._environments.ensure_control()
@@ -225,22 +264,23 @@ class Suite:
             for package in PYTHON_PACKAGES
         }
         self._packages.ensure(TEST_PACKAGES)
-        yield from self._python_style(control)
-        yield from self._python_types(control, environments)
-        yield from self._ansible_checks(control)
-        yield from self._terraform_checks()
-        for package in PYTHON_PACKAGES:
+        # The longest first, so that none of them runs alone at the end.
+        for package in reversed(PYTHON_PACKAGES):
             python = environments[package.environment].python
             yield Check(
                 f"unit tests: {package.environment}",
-                [python, "-m", "pytest", "-q", *package.tests],
+                ([python, "-m", "pytest", "-q", *package.tests],),
                 package.folder,
             )
+        yield from self._python_types(control, environments)
+        yield from self._ansible_checks(control)
+        yield from self._python_style(control)
+        yield from self._terraform_checks()
 
     def _python_style(self, control: Environment) -> Iterator[Check]:
         ruff = control.programs / "ruff"
-        yield Check("ruff check", [ruff, "check", "."])
-        yield Check("ruff format", [ruff, "format", "--check", "."])
+        yield Check("ruff check", ([ruff, "check", "."],))
+        yield Check("ruff format", ([ruff, "format", "--check", "."],))
 
     def _python_types(
         self, control: Environment, environments: Mapping[str, Environment]
@@ -248,35 +288,42 @@ class Suite:
         for package in PYTHON_PACKAGES:
             yield Check(
                 f"mypy: {package.environment}",
-                [
-                    *(control.programs / "mypy", "--strict"),
-                    *("--config-file", self._project.root / "pyproject.toml"),
-                    # Where the package's own dependencies are, with their types.
-                    *("--python-executable", environments[package.environment].python),
-                    *package.sources,
-                ],
+                (
+                    [
+                        *(control.programs / "mypy", "--strict"),
+                        *("--config-file", self._project.root / "pyproject.toml"),
+                        # Where the package's own dependencies are, with their types.
+                        *("--python-executable", environments[package.environment].python),
+                        *package.sources,
+                    ],
+                ),
                 package.folder,
             )
 
     def _ansible_checks(self, control: Environment) -> Iterator[Check]:
         env = {"PATH": tools_path([control.programs, self._project.tools])}
-        yield Check("yamllint", [control.programs / "yamllint", "--strict", *self._folders()])
+        yamllint = control.programs / "yamllint"
+        yield Check("yamllint", ([yamllint, "--strict", *self._folders()],))
         yield Check(
             "ansible-lint",
-            [
-                *(control.programs / "ansible-lint", "--offline", "--nocolor"),
-                *("--profile", "production"),
-            ],
+            (
+                [
+                    *(control.programs / "ansible-lint", "--offline", "--nocolor"),
+                    *("--profile", "production"),
+                ],
+            ),
             env=env,
         )
         yield Check(
             "ansible-playbook --syntax-check",
-            [
-                *(control.programs / "ansible-playbook", "--syntax-check"),
-                # The real inventory needs machines.
-                *("--inventory", "localhost,"),
-                *("site.yml", *self._playbooks()),
-            ],
+            (
+                [
+                    *(control.programs / "ansible-playbook", "--syntax-check"),
+                    # The real inventory needs machines.
+                    *("--inventory", "localhost,"),
+                    *("site.yml", *self._playbooks()),
+                ],
+            ),
             "ansible",
             env={**env, "ANSIBLE_INVENTORY_ENABLED": "ansible.builtin.host_list"},
         )
@@ -295,10 +342,15 @@ class Suite:
 
     def _terraform_checks(self) -> Iterator[Check]:
         terraform = (self._terraform, "-chdir=terraform")
-        yield Check("terraform fmt", [*terraform, "fmt", "-check", "-diff", "-recursive"])
-        yield Check("terraform init", [*terraform, "init", "-input=false", "-no-color"])
-        yield Check("terraform validate", [*terraform, "validate", "-no-color"])
-        yield Check("terraform test", [*terraform, "test", "-no-color"])
+        yield Check("terraform fmt", ([*terraform, "fmt", "-check", "-diff", "-recursive"],))
+        yield Check(
+            "terraform validate and test",
+            (
+                [*terraform, "init", "-input=false", "-no-color"],
+                [*terraform, "validate", "-no-color"],
+                [*terraform, "test", "-no-color"],
+            ),
+        )
 
     def _roles(self) -> Iterator[Check]:
         control = self._environments.ensure_control()
@@ -306,7 +358,7 @@ class Suite:
         for scenario in (path.parent.name for path in scenarios):
             yield Check(
                 f"molecule: {scenario}",
-                [control.programs / "molecule", "test", "--scenario-name", scenario],
+                ([control.programs / "molecule", "test", "--scenario-name", scenario],),
                 env={"PATH": tools_path([control.programs, self._project.tools])},
             )
 
@@ -314,7 +366,7 @@ class Suite:
         control = self._environments.ensure_control()
         yield Check(
             "pytest tests/",
-            [control.python, "-m", "pytest", "-v", "--capture=no", "tests"],
+            ([control.python, "-m", "pytest", "-v", "--capture=no", "tests"],),
             env={"PATH": tools_path([control.programs, self._project.tools])},
         )
 

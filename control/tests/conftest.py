@@ -23,6 +23,7 @@ class FakeRunner:
     Attributes:
         commands: what was called, as one would type it.
         replies: answers by the beginning of the command; the longest that fits is taken.
+        interrupts: how often `interrupt` was called.
         environments: the variables given with each command.
     """
 
@@ -31,6 +32,7 @@ class FakeRunner:
         self.environments: list[dict[str, str]] = []
         self.folders: list[Path | None] = []
         self.replies: dict[str, Reply] = {}
+        self.interrupts = 0
 
     def run(
         self,
@@ -55,6 +57,9 @@ class FakeRunner:
         if check and completed.returncode != 0:
             raise CommandError(command, completed, shown=echo)
         return completed
+
+    def interrupt(self) -> None:
+        self.interrupts += 1
 
     def called(self, begin: str) -> list[str]:
         return [command for command in self.commands if command.startswith(begin)]

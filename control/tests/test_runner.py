@@ -3,6 +3,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 from pathlib import Path
 
@@ -116,6 +117,28 @@ def test_interrupt_reaches_the_program_once_and_waits_for_it(
         signal.signal(signal.SIGALRM, before)
     assert signals.read_text() == "SIGINT\n"
     assert "in order" in screen.text
+
+
+def test_interrupt_ends_programs_of_other_threads(screen: Screen) -> None:
+    runner = HostRunner(screen)
+    ended: list[BaseException] = []
+
+    def wait_long() -> None:
+        try:
+            runner.run(["sleep", "60"])
+        except Interrupted as interrupted:
+            ended.append(interrupted)
+
+    threads = [threading.Thread(target=wait_long) for _ in range(2)]
+    began = time.monotonic()
+    for thread in threads:
+        thread.start()
+    time.sleep(0.3)
+    runner.interrupt()
+    for thread in threads:
+        thread.join()
+    assert len(ended) == 2
+    assert time.monotonic() - began < 10
 
 
 def test_programs_end_with_a_run_that_is_killed(tmp_path: Path) -> None:

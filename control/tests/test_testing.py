@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 
 from control.environments import Environments
+from control.errors import Interrupted
 from control.packages import Packages
 from control.project import Project
 from control.runner import Completed
@@ -50,7 +51,7 @@ def test_layers_run_in_order_and_are_counted(
         "=== platform",
     ]
     passed = int(lines[-1].removesuffix(" passed, 0 failed"))
-    assert passed == screen.text.count("\n--- ")
+    assert passed == screen.text.count("\n--- ") > 15
     ran = "\n".join(runner.commands)
     for part in (
         "ruff check .",
@@ -86,7 +87,11 @@ def test_failing_layer_runs_to_its_end_and_is_the_last(
     assert "x.py: E501" in screen.text
     assert "unit tests: dags" in screen.text
     assert "=== roles" not in screen.text
-    last = screen.text.splitlines()[-1]
+    lines = screen.text.splitlines()
+    assert lines[lines.index("--- ruff check FAILED; the end of what it printed:") + 1] == (
+        "    x.py: E501"
+    )
+    last = lines[-1]
     assert last.endswith(" passed, 1 failed")
     assert not last.startswith("0 ")
 
@@ -96,3 +101,16 @@ def test_nothing_to_run_is_no_success(tests: Suite, screen: Screen, project: Pro
     assert not tests.run("roles")
     assert "there is nothing to run" in screen.text
     assert screen.text.splitlines()[-1] == "0 passed, 0 failed"
+
+
+def test_interrupted_layer_interrupts_its_checks(
+    tests: Suite, runner: FakeRunner, project: Project
+) -> None:
+    def interrupt(command: str) -> Completed:
+        raise Interrupted
+
+    ruff = project.environments / "control" / "bin" / "ruff"
+    runner.replies[f"{ruff} check"] = interrupt
+    with pytest.raises(Interrupted):
+        tests.run()
+    assert runner.interrupts == 1
