@@ -114,6 +114,7 @@ class Application:
             settings.mlflow_tracking_username,
             settings.mlflow_tracking_password.get_secret_value(),
             settings.production_alias,
+            settings.standby_aliases,
         )
         self.store = ModelStore(settings, registry, Cache(settings.cache_dir))
         self._max_body_bytes = settings.max_body_bytes

@@ -10,7 +10,7 @@ Written against MLflow 3.17.2; see https://mlflow.org/docs/latest/rest-api.html.
 
 import base64
 import math
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import TypeVar
 from urllib.parse import quote, urlsplit
@@ -42,6 +42,7 @@ class RegisteredModel(msgspec.Struct, frozen=True):
     Attributes:
         updated_ms: When a version was last added or deleted.
         production: The version that has the production alias.
+        standby: The other versions that may soon be in production: those with a standby alias.
         metrics: The metrics of that version's training run; None when they are not known.
     """
 
@@ -49,6 +50,7 @@ class RegisteredModel(msgspec.Struct, frozen=True):
     production: str
     versions: dict[str, ModelVersion]
     metrics: dict[str, float] | None
+    standby: tuple[str, ...] = ()
 
 
 RegistryState = dict[str, RegisteredModel]
@@ -123,11 +125,20 @@ class Registry:
         username: User for basic authentication; empty for none.
         password: The user's password.
         alias: The alias that marks a version as being in production.
+        standby_aliases: The aliases of versions that may soon be.
     """
 
-    def __init__(self, uri: str, username: str, password: str, alias: str) -> None:
+    def __init__(
+        self,
+        uri: str,
+        username: str,
+        password: str,
+        alias: str,
+        standby_aliases: Collection[str] = (),
+    ) -> None:
         self._uri = uri.rstrip("/")
         self._alias = alias
+        self._standby_aliases = frozenset(standby_aliases)
         headers = {}
         if username:
             # Not urllib3.make_headers: it spells them in Latin-1, MLflow reads UTF-8.
@@ -150,9 +161,8 @@ class Registry:
         """
         state: RegistryState = {}
         for model in self._search_models():
-            production = next(
-                (alias.version for alias in model.aliases if alias.alias == self._alias), None
-            )
+            aliases = {alias.alias: alias.version for alias in model.aliases}
+            production = aliases.get(self._alias)
             # A filter ends at a quote and nothing escapes one: MLflow cannot be asked for the
             # versions of a name that holds both kinds.
             if production is None or ("'" in model.name and '"' in model.name):
@@ -171,8 +181,17 @@ class Registry:
                 metrics = None
             if metrics is None:
                 metrics = self._metrics(versions[production].run_id)
+            standby = {
+                version
+                for alias, version in aliases.items()
+                if alias in self._standby_aliases and version in versions
+            }
             state[model.name] = RegisteredModel(
-                model.last_updated_timestamp, production, versions, metrics
+                model.last_updated_timestamp,
+                production,
+                versions,
+                metrics,
+                tuple(sorted(standby - {production}, key=int)),
             )
         return state
 

@@ -20,13 +20,17 @@ class Settings(BaseSettings):
     mlflow_tracking_password: SecretStr = SecretStr("")
     production_alias: str = Field("production", min_length=1)
     """The alias that says which version of a model is served."""
+    standby_aliases: tuple[str, ...] = ("candidate", "previous")
+    """Versions with one of these are kept in memory beside the one in production, so that a
+    promotion and the way back take effect at once; as JSON, ``["candidate"]``."""
     registry_poll_seconds: float = Field(3.0, gt=0)
     """Pause between two looks at the registry."""
 
     default_model: str = Field("modelo1", min_length=1)
     """The model that answers a client that has selected none."""
-    max_loaded_models: int = Field(3, ge=2)
-    """Versions in memory: the default model's and at least one that a client selected."""
+    max_loaded_models: int = Field(4, ge=2)
+    """Versions in memory: the default model's, those that stand by, and at least one that a
+    client selected."""
     load_wait_seconds: float = Field(15.0, gt=0)
     """How long a prediction waits for its selected version to be loaded."""
     cache_dir: Path = Path("/var/cache/inference-api")

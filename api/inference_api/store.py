@@ -13,7 +13,7 @@ import queue
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from dataclasses import dataclass
 from urllib.parse import quote, unquote
@@ -297,8 +297,12 @@ class ModelStore:
                 logger.info("the registry is reachable", extra={"models": sorted(state)})
             self.state = state
             self._registry_answered = self.registry_reachable = True
-        for name in {self._settings.default_model, *self._serving}:
+        names = {self._settings.default_model, *self._serving}
+        for name in names:
             self._bring_up(name)
+        self._free_what_nobody_wants()
+        for name in names:
+            self._stand_by(name)
         self._save()
 
     def _bring_up(self, name: str) -> None:
@@ -309,6 +313,34 @@ class ModelStore:
             logger.warning("a model could not be fetched", extra={"reason": str(error)})
         except (ModelRefusedError, ArtifactError, OSError):
             pass  # logged and counted where it was found; or there is nothing to serve
+
+    def _stand_by(self, name: str) -> None:
+        """Load the versions that may soon be in production, as far as there is room."""
+        for identity in self._standby(name):
+            if len(self._loaded) >= self._settings.max_loaded_models - 1:
+                return  # the last place is for what a client selects
+            if identity not in self._loaded:
+                try:
+                    self._load(identity)
+                except RegistryError as error:
+                    logger.warning("a model could not be fetched", extra={"reason": str(error)})
+                except (ModelRefusedError, ArtifactError, OSError):
+                    continue  # logged and counted where it was found
+                self._replace_table()
+
+    def _standby(self, name: str) -> list[Identity]:
+        known = self.state.get(name)
+        return [_identity(name, known, version) for version in known.standby] if known else []
+
+    def _free_what_nobody_wants(self) -> None:
+        """Free the versions that are neither served nor standing by nor selected by a client."""
+        wanted = {model.identity for model in self._serving.values()}
+        wanted.update(*(self._standby(name) for name in self._serving))
+        self._free(
+            identity
+            for identity, model in list(self._loaded.items())
+            if identity not in wanted and not model.selected_by_version
+        )
 
     def _serve(self, name: str) -> LoadedModel:
         """Return a model's version in production, loaded; else the last one that was served.
@@ -417,35 +449,38 @@ class ModelStore:
         self._last_good[name] = model.identity
         if old is not None:
             model.last_used = max(model.last_used, old.last_used)
-            if not old.selected_by_version:
-                self._loaded.pop(old.identity, None)
         # The same version number of an earlier model of that name, deleted since.
         for identity in list(self._loaded):
             same = (identity.name, identity.version) == model.identity[:2]
             if same and identity != model.identity:
                 del self._loaded[identity]
         self._replace_table()
-        del old
-        _return_free_memory()
 
     def _make_room(self) -> None:
         """Free the least recently used versions, so that one more stays within the limit."""
-        evicted = False
-        while len(self._loaded) >= self._settings.max_loaded_models:
-            candidates = [model for model in self._loaded.values() if model is not self.default]
-            oldest = min(candidates, key=lambda model: model.last_used)
-            del self._loaded[oldest.identity]
-            if self._serving.get(oldest.identity.name) is oldest:
-                del self._serving[oldest.identity.name]
-            logger.info(
-                "a model was freed",
-                extra={"model": oldest.identity.name, "version": oldest.identity.version},
-            )
-            evicted = True
-            del oldest, candidates
-        if evicted:
-            self._replace_table()
-            _return_free_memory()
+        surplus = max(len(self._loaded) - self._settings.max_loaded_models + 1, 0)
+        last_used = {
+            identity: model.last_used
+            for identity, model in self._loaded.items()
+            if model is not self.default
+        }
+        self._free(sorted(last_used, key=last_used.__getitem__)[:surplus])
+
+    def _free(self, identities: Iterable[Identity]) -> None:
+        """Take versions out of memory."""
+        freed = [self._loaded.pop(identity) for identity in identities]
+        if not freed:
+            return
+        for model in freed:
+            name, version, _ = model.identity
+            if self._serving.get(name) is model:
+                del self._serving[name]
+            logger.info("a model was freed", extra={"model": name, "version": version})
+        self._replace_table()
+        # Last of all, and here: freeing a large graph must not delay the event loop.
+        freed.clear()
+        del model
+        _return_free_memory()
 
     def _replace_table(self) -> None:
         """Show the event loop the present models, and wait until it uses no other."""

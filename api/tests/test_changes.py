@@ -2,6 +2,7 @@
 
 import gc
 import json
+import re
 import threading
 from collections import Counter
 from pathlib import Path
@@ -219,6 +220,55 @@ def test_a_model_registered_anew_is_another_model(replica: Replica, mlflow: Fake
     )
     answer = replica.predict(low, X_Model="modelo1/1").json()
     assert answer["predictions"][0]["class_number"] == 1
+
+
+def loaded(replica: Replica) -> set[str]:
+    """Return the versions in memory."""
+    metrics = replica.client.get("/metrics").text
+    return set(re.findall(r'inference_model_info\{.*version="(\d+)"\} 1', metrics))
+
+
+def test_a_version_that_stands_by_is_loaded_aside_and_the_change_needs_no_load(
+    replica: Replica, mlflow: FakeMlflow
+) -> None:
+    candidate = mlflow.publish(files(), alias="candidate")
+    wait_until(lambda: loaded(replica) == {"1", candidate}, "the candidate stands by")
+    assert replica.version() == "1"
+    aliases = mlflow.models["modelo1"].aliases
+    mlflow.truncate_artifacts = True  # nothing can be loaded from here on
+    aliases.update(production=candidate, previous="1")
+    replica.wait_for_version(candidate)
+    aliases.update(production="1")
+    replica.wait_for_version("1")
+    assert failures(replica, "registry") == 0
+
+
+def test_a_version_that_no_longer_stands_by_is_freed(replica: Replica, mlflow: FakeMlflow) -> None:
+    candidate = mlflow.publish(files(), alias="candidate")
+    wait_until(lambda: candidate in loaded(replica), "the candidate stands by")
+    del mlflow.models["modelo1"].aliases["candidate"]
+    wait_until(lambda: loaded(replica) == {"1"}, "it is freed")
+
+
+def test_a_broken_candidate_is_refused_before_its_promotion(
+    replica: Replica, mlflow: FakeMlflow
+) -> None:
+    mlflow.publish(BROKEN["onnx"], alias="candidate")
+    wait_until(lambda: failures(replica, "onnx") == 1, "it is refused")
+    assert loaded(replica) == {"1"}
+
+
+def test_versions_that_stand_by_leave_room_for_a_selected_one(
+    mlflow: FakeMlflow, make_settings: MakeSettings
+) -> None:
+    for alias in ("previous", "candidate", None, "production"):
+        mlflow.publish(files(), alias=alias)
+    with Replica(make_settings(max_loaded_models=3)) as replica:
+        replica.wait_for_version("4")
+        wait_until(lambda: len(loaded(replica)) == 2, "one stands by")
+        assert replica.predict(EXAMPLE, X_Model="modelo1/3").status_code == 200
+        assert len(loaded(replica)) == 3
+        assert {"3", "4"} <= loaded(replica)
 
 
 def test_old_versions_leave_the_local_copy(

@@ -11,7 +11,7 @@ SEARCH = "/api/2.0/mlflow/registered-models/search"
 
 @pytest.fixture
 def registry(mlflow: FakeMlflow) -> Registry:
-    return Registry(mlflow.uri + "/", "", "", "production")
+    return Registry(mlflow.uri + "/", "", "", "production", ["candidate", "previous"])
 
 
 def test_only_models_in_production_are_known(mlflow: FakeMlflow, registry: Registry) -> None:
@@ -45,6 +45,14 @@ def test_a_moved_alias_is_seen(mlflow: FakeMlflow, registry: Registry) -> None:
     moved = registry.poll(state)
     assert moved["modelo1"].production == "1"
     assert moved["modelo1"].metrics == {"accuracy": 0.8}
+
+
+def test_versions_that_stand_by_are_known(mlflow: FakeMlflow, registry: Registry) -> None:
+    for alias in ("previous", "candidate", "other", "production"):
+        mlflow.publish(files(), alias=alias)
+    assert registry.poll({})["modelo1"].standby == ("1", "2")
+    mlflow.models["modelo1"].aliases.update(previous="4", candidate="9")
+    assert registry.poll({})["modelo1"].standby == ()
 
 
 def test_all_pages_are_read(mlflow: FakeMlflow, registry: Registry) -> None:
