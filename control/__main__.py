@@ -37,8 +37,7 @@ VERBS = (
 def main(arguments: Sequence[str] | None = None) -> int:
     """Carry out a verb and give the exit code."""
     options = parse(arguments)
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _interrupt)
+    _heed_signals()
     os.umask(0o022)
     project = Project(ROOT)
     try:
@@ -49,7 +48,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             log = open_log(project.logs, options.verb) if keeps_log else None
             console = Console(log)
             stack.callback(console.close)
-            return _carry_out(options, Verbs(project, HostRunner(console), console), console)
+            runner = HostRunner(console)
+            _heed_signals(runner)
+            return _carry_out(options, Verbs(project, runner, console), console)
     except ControlError as failure:
         print(f"\n{failure}", file=sys.stderr)
         return 1
@@ -105,8 +106,21 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     return options
 
 
-def _interrupt(number: int, _frame: FrameType | None) -> NoReturn:
-    raise Interrupted(number)
+def _heed_signals(runner: HostRunner | None = None) -> None:
+    """Turn the signals that ask for an end into an exception.
+
+    Args:
+        runner: told as well. Where Python runs a callback of its own, such as those around a fork,
+            it drops the exception; the runner then raises it at its next look.
+    """
+
+    def interrupt(number: int, _frame: FrameType | None) -> NoReturn:
+        if runner:
+            runner.interrupt()
+        raise Interrupted(number)
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, interrupt)
 
 
 if __name__ == "__main__":

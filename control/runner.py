@@ -97,7 +97,7 @@ class Runner(Protocol):
         ...
 
     def interrupt(self) -> None:
-        """Interrupt every program that runs in another thread, and all that are begun later."""
+        """Interrupt every program that runs, in whichever thread, and all that are begun later."""
         ...
 
 

@@ -54,6 +54,22 @@ def test_interrupted_up(project: Project, number: signal.Signals, code: int) -> 
     assert "Interrupted" in log.read_text()
 
 
+def test_interrupt_that_python_drops_is_heeded(project: Project) -> None:
+    """An exception in a callback around a fork is printed and forgotten."""
+    fork = "os.register_at_fork(before=lambda: signal.raise_signal(signal.SIGINT))"
+    script = INTERRUPTED_UP.replace("    with Steps", f"    {fork}\n    with Steps")
+    completed = subprocess.run(
+        [sys.executable, "-c", f"import os, signal\n{script}", project.root],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        timeout=20,
+    )
+    assert completed.returncode == 130
+    assert "Exception ignored" in completed.stderr
+    assert "Interrupted. Run `make up` again" in completed.stdout
+
+
 @pytest.fixture
 def other_root(project: Project, monkeypatch: pytest.MonkeyPatch) -> Project:
     monkeypatch.setattr(command_line, "ROOT", project.root)
