@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import signal
+import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -324,8 +327,32 @@ def test_status_shows_everything_well(platform: Platform) -> None:
 
 def test_down_and_up_again_keep_everything(platform: Platform) -> None:
     assert platform.make("down").status == 0
+    for step in ("[4/8]", "[5/8]", "[6/8]"):
+        assert "goes on from here" in interrupted("make up", step)
     assert platform.make("up").status == 0
     assert platform.predict().status_code == 200
+
+
+def interrupted(command: str, mark: str) -> str:
+    """Run a command, press Ctrl-C once it has printed the mark, and return what it printed."""
+    process = subprocess.Popen(
+        command.split(),
+        cwd=REPOSITORY,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    printed = ""
+    assert process.stdout is not None
+    for line in process.stdout:
+        if mark in line and mark not in printed:
+            os.killpg(process.pid, signal.SIGINT)
+        printed += line
+    assert process.wait() != 0
+    print(f"\n$ {command}, interrupted at {mark}:\n{printed}")
+    return printed
 
 
 # --- README ---------------------------------------------------------------------------------
