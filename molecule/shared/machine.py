@@ -1,0 +1,178 @@
+"""The test machine as the tests see it: its containers, files and the limits that the kernel keeps."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from testinfra.host import Host
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What the kernel's control groups allow a container.
+
+    Attributes:
+        cpu_period: length of the scheduler's period in microseconds.
+        cpu_quota: microseconds of processor time in each period.
+        memory: bytes.
+        memory_and_swap: bytes of both together.
+        pids: processes and threads.
+    """
+
+    cpu_period: int
+    cpu_quota: int
+    memory: int
+    memory_and_swap: int
+    pids: int
+
+
+@dataclass(frozen=True)
+class Process:
+    """How the kernel sees a container's first process.
+
+    Attributes:
+        user_id: the user that it runs as.
+        effective_capabilities: a bit for each capability that it has.
+        bounding_capabilities: a bit for each capability that it or its children could ever get.
+        no_new_privileges: whether it can gain none by running another program.
+    """
+
+    user_id: int
+    effective_capabilities: int
+    bounding_capabilities: int
+    no_new_privileges: bool
+
+
+# Prints period, quota, memory, memory with swap, and pids; in version 2 swap is counted apart.
+_READ_LIMITS = r"""
+group() { sed -n "s/^[0-9]*:\([^:]*,\)*$1\(,[^:]*\)*:\(.*\)/\3/p" /proc/%(pid)d/cgroup | head -n 1; }
+cd /sys/fs/cgroup
+if [ -e cgroup.controllers ]; then
+    cd ".$(sed -n 's/^0:://p' /proc/%(pid)d/cgroup)"
+    read -r quota period <cpu.max
+    memory=$(cat memory.max)
+    echo "$period $quota $memory $((memory + $(cat memory.swap.max))) $(cat pids.max)"
+else
+    cpu=cpu$(group cpu) memory=memory$(group memory)
+    cat "$cpu/cpu.cfs_period_us" "$cpu/cpu.cfs_quota_us" "$memory/memory.limit_in_bytes" \
+        "$memory/memory.memsw.limit_in_bytes" "pids$(group pids)/pids.max"
+fi
+"""
+
+
+@dataclass
+class Machine:
+    """A test machine.
+
+    Attributes:
+        host: testinfra's connection to it, as root.
+        variables: the variables that the scenario gives its role.
+    """
+
+    host: Host
+    variables: dict[str, Any] = field(repr=False)
+
+    def run(self, *command: str) -> str:
+        """Run a program on the machine and return what it prints.
+
+        Raises:
+            AssertionError: it failed; the message has its errors.
+        """
+        result = self.host.run(shlex.join(command))
+        assert result.rc == 0, f"{shlex.join(command)}\n{result.stdout}\n{result.stderr}"
+        return str(result.stdout)
+
+    def shell(self, script: str) -> str:
+        """Run a script of the shell on the machine and return what it prints.
+
+        Raises:
+            AssertionError: it failed; the message has its errors.
+        """
+        return self.run("bash", "-c", script)
+
+    @cached_property
+    def containers(self) -> dict[str, dict[str, Any]]:
+        """Docker's description of every container, by name, at the first look."""
+        return self.look_again()
+
+    def look_again(self) -> dict[str, dict[str, Any]]:
+        """Docker's description of every container, by name, as of now."""
+        described = json.loads(self.shell("docker inspect $(docker ps --all --quiet) || true"))
+        return {entry["Name"].lstrip("/"): entry for entry in described}
+
+    @property
+    def services(self) -> dict[str, dict[str, Any]]:
+        """The containers that run until they are told to stop."""
+        return {
+            name: entry
+            for name, entry in self.containers.items()
+            if entry["HostConfig"]["RestartPolicy"]["Name"] == "always"
+        }
+
+    def execute(self, container: str, *command: str) -> str:
+        """Run a program in a container and return what it prints.
+
+        Raises:
+            AssertionError: it failed; the message has its errors.
+        """
+        return self.run("docker", "exec", container, *command)
+
+    def address(self, container: str) -> str:
+        """The first address of a container."""
+        networks = self.containers[container]["NetworkSettings"]["Networks"]
+        return str(next(network["IPAddress"] for network in networks.values()))
+
+    def http(self, url: str, *options: str) -> tuple[int, str]:
+        """Send a request from the machine.
+
+        Args:
+            url: the address.
+            options: further options of curl.
+
+        Returns:
+            The status and the body.
+        """
+        program = ("curl", "--silent", "--max-time", "30", "--write-out", "\\n%{http_code}")
+        result = self.host.run(shlex.join([*program, *options, url]))
+        body, _, status = result.stdout.rpartition("\n")
+        return int(status), body
+
+    def get_json(self, url: str, *options: str) -> Any:
+        """Send a request from the machine and read the JSON that comes back.
+
+        Raises:
+            AssertionError: the status is not 200.
+        """
+        status, body = self.http(url, *options)
+        assert status == 200, f"{url}: {status} {body}"
+        return json.loads(body)
+
+    def limits(self, container: str) -> Limits:
+        """Read a container's limits from the kernel's cgroup files, version 1 or 2."""
+        printed = self.shell(_READ_LIMITS % {"pid": self._process_id(container)})
+        return Limits(*map(int, printed.split()))
+
+    def process(self, container: str) -> Process:
+        """Read the state of a container's first process from the kernel."""
+        status = dict(
+            line.split(":\t", 1)
+            for line in self.run("cat", f"/proc/{self._process_id(container)}/status").splitlines()
+        )
+        return Process(
+            user_id=int(status["Uid"].split()[0]),
+            effective_capabilities=int(status["CapEff"], 16),
+            bounding_capabilities=int(status["CapBnd"], 16),
+            no_new_privileges=status["NoNewPrivs"].strip() == "1",
+        )
+
+    def mode(self, path: str) -> tuple[str, str, str]:
+        """A file's rights, such as `0700`, and the numbers of its user and group."""
+        mode, user, group = self.run("stat", "--format", "%a %u %g", path).split()
+        return mode.zfill(4), user, group
+
+    def _process_id(self, container: str) -> int:
+        return int(self.run("docker", "inspect", "--format", "{{.State.Pid}}", container))
