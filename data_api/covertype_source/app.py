@@ -11,7 +11,7 @@ from typing import Annotated, cast
 from fastapi import APIRouter, Depends, FastAPI, HTTPException, Query, Request, Response
 from fastapi_offline import FastAPIOffline
 
-from covertype_source.batches import BATCH_COUNT, GROUP_COUNT
+from covertype_source.batches import BATCH_COUNT, DEFAULT_FRACTION, GROUP_COUNT
 from covertype_source.covertype import COLUMNS
 from covertype_source.dataset import Dataset
 from covertype_source.errors import add_error_handlers
@@ -29,6 +29,7 @@ Stands for an outside source of data: it hands out the rows of Covertype in {BAT
 * Each of the {GROUP_COUNT} groups goes through the batches on its own, from 1 to {BATCH_COUNT}.
 * A batch lasts some seconds from the call that began it. A call within that time gets another
   random tenth of the same batch; a later one moves on by one batch, never more.
+* `fraction` asks for another part of the batch than a tenth; 1 gives all of its rows.
 * After the last batch, `/restart_data_generation` starts the group again.
 
 The data: copyright Jock A. Blackard and Colorado State University.
@@ -47,6 +48,10 @@ def _source_of(request: Request) -> BatchSource:
 
 Source = Annotated[BatchSource, Depends(_source_of)]
 GroupNumber = Annotated[int, Query(ge=1, le=GROUP_COUNT, description="The group that calls.")]
+Fraction = Annotated[
+    float,
+    Query(gt=0, le=1, description="How much of the batch to give; the rows are drawn at random."),
+]
 
 
 @router.get(
@@ -64,14 +69,16 @@ GroupNumber = Annotated[int, Query(ge=1, le=GROUP_COUNT, description="The group 
         },
         400: {
             "model": Problem,
-            "description": "Wrong group number, or all batches were handed out",
+            "description": "Wrong group number or fraction, or all batches were handed out",
         },
     },
 )
-def get_data(group_number: GroupNumber, source: Source) -> Response:
-    """Gives a random tenth of the rows of the group's current batch."""
+def get_data(
+    group_number: GroupNumber, source: Source, fraction: Fraction = DEFAULT_FRACTION
+) -> Response:
+    """Gives a random part of the rows of the group's current batch, by default a tenth."""
     try:
-        answer = source.next_rows(group_number)
+        answer = source.next_rows(group_number, fraction)
     except GroupExhaustedError as error:
         raise HTTPException(
             HTTPStatus.BAD_REQUEST,

@@ -12,6 +12,10 @@ from covertype_source.progress import StateUnavailableError
 
 _LOG = logging.getLogger(__name__)
 _LONGEST_ECHO = 40  # characters of a wrong value that are repeated to the client
+_PERMITTED = {
+    "group_number": f"a whole number from 1 to {GROUP_COUNT}",
+    "fraction": "a number above 0 and at most 1",
+}
 
 
 def add_error_handlers(app: FastAPI) -> None:
@@ -26,17 +30,17 @@ def _problem(status: HTTPStatus, detail: str) -> JSONResponse:
 
 
 async def _wrong_parameter(request: Request, error: Exception) -> JSONResponse:
-    given = request.query_params.get("group_number")
+    assert isinstance(error, RequestValidationError)  # noqa: S101 - what it is registered for
+    # The location of an error in the query is ("query", name).
+    name = str(error.errors()[0]["loc"][-1])
+    given = request.query_params.get(name)
     if given is None:
         found = "it is missing"
     elif len(given) > _LONGEST_ECHO:
         found = f"it is {given[:_LONGEST_ECHO]!r}... ({len(given)} characters)"
     else:
         found = f"it is {given!r}"
-    return _problem(
-        HTTPStatus.BAD_REQUEST,
-        f"group_number must be a whole number from 1 to {GROUP_COUNT}; {found}.",
-    )
+    return _problem(HTTPStatus.BAD_REQUEST, f"{name} must be {_PERMITTED[name]}; {found}.")
 
 
 async def _state_unavailable(request: Request, error: Exception) -> JSONResponse:

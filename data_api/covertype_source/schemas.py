@@ -14,7 +14,7 @@ _EXAMPLE_ROW = [
 
 
 class Batch(BaseModel):
-    """A random tenth of a group's current batch."""
+    """Random rows of a group's current batch."""
 
     group_number: int = Field(ge=1, le=GROUP_COUNT)
     batch_number: int = Field(ge=1, le=BATCH_COUNT, description="The batch that the rows are of.")

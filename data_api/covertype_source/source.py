@@ -29,8 +29,12 @@ class BatchSource:
         self.progress = progress
         self._random = random
 
-    def next_rows(self, group_number: int) -> Answer:
+    def next_rows(self, group_number: int, fraction: float) -> Answer:
         """Draws rows of the batch that the group is at now.
+
+        Args:
+            group_number: The group that calls.
+            fraction: How much of the batch to draw, above 0 and at most 1.
 
         Raises:
             GroupExhaustedError: The group has had all its batches.
@@ -38,7 +42,7 @@ class BatchSource:
         """
         batch = self.progress.current_batch(group_number)
         rows = batch_rows(self.dataset.row_count, batch.number)
-        data = self.dataset.json_array(draw(rows, self._random))
+        data = self.dataset.json_array(draw(rows, fraction, self._random))
         # Put together by hand: the rows are JSON already, and encoding half a megabyte of strings
         # again would be nearly all the work of a call.
         body = b'{"group_number":%d,"batch_number":%d,"data":%b}' % (

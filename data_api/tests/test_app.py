@@ -77,6 +77,25 @@ def test_calls_within_a_batch_draw_again(client: TestClient, clock: Clock) -> No
     assert len(set(drawn)) > 1
 
 
+@pytest.mark.parametrize(("fraction", "count"), [("1", 100), ("1.0", 100), ("0.25", 25)])
+def test_another_fraction_of_a_batch(client: TestClient, fraction: str, count: int) -> None:
+    answer = client.get("/data", params={"group_number": 1, "fraction": fraction})
+
+    drawn = positions(answer.json())
+    assert len(drawn) == len(set(drawn)) == count
+    assert set(drawn) <= set(batch_rows(ROW_COUNT, 1))
+
+
+@pytest.mark.parametrize("fraction", ["0", "-0.1", "1.01", "all", "nan", "inf", ""])
+def test_wrong_fraction_is_refused(client: TestClient, fraction: str) -> None:
+    response = client.get("/data", params={"group_number": 1, "fraction": fraction})
+
+    assert response.status_code == 400
+    assert response.json()["detail"] == (
+        f"fraction must be a number above 0 and at most 1; it is {fraction!r}."
+    )
+
+
 @pytest.mark.parametrize("written_as", ["2", "2.0", "+2", " 2"])
 def test_exhausted_group_is_told_how_to_restart(
     client: TestClient, clock: Clock, written_as: str
@@ -235,10 +254,15 @@ def test_openapi_says_what_is_answered(client: TestClient) -> None:
 
     for path in GROUP_ENDPOINTS:
         operation = document["paths"][path]["get"]
-        [parameter] = operation["parameters"]
-        assert parameter["name"] == "group_number"
-        assert parameter["required"]
-        assert (parameter["schema"]["minimum"], parameter["schema"]["maximum"]) == (1, 10)
+        parameters = {parameter["name"]: parameter for parameter in operation["parameters"]}
+        group = parameters.pop("group_number")
+        assert group["required"]
+        assert (group["schema"]["minimum"], group["schema"]["maximum"]) == (1, 10)
+        if path == "/data":
+            fraction = parameters.pop("fraction")
+            assert not fraction["required"]
+            assert fraction["schema"]["default"] == 0.1
+        assert parameters == {}
         assert set(operation["responses"]) == {"200", "400", "default"}
     assert (
         "X-Seconds-To-Next-Batch"

@@ -3,7 +3,7 @@ from random import Random
 
 import pytest
 
-from covertype_source.batches import BATCH_COUNT, batch_rows, draw
+from covertype_source.batches import BATCH_COUNT, DEFAULT_FRACTION, batch_rows, draw
 
 COVERTYPE_ROW_COUNT = 581_012
 
@@ -36,7 +36,7 @@ def test_a_draw_of_covertype_has_5810_different_rows_of_its_batch(
 ) -> None:
     rows = batch_rows(COVERTYPE_ROW_COUNT, batch_number)
 
-    drawn = draw(rows, random)
+    drawn = draw(rows, DEFAULT_FRACTION, random)
 
     assert len(drawn) == len(set(drawn)) == 5_810
     assert set(drawn) <= set(rows)
@@ -45,5 +45,17 @@ def test_a_draw_of_covertype_has_5810_different_rows_of_its_batch(
     assert all(450 < tenths.count(tenth) < 720 for tenth in range(10))
 
 
+@pytest.mark.parametrize(
+    ("row_count", "fraction", "drawn"),
+    [(100, 1.0, 100), (100, 0.29, 29), (101, 0.5, 50), (10, 0.01, 0), (0, 1.0, 0)],
+)
+def test_a_fraction_is_rounded_down(
+    row_count: int, fraction: float, drawn: int, random: Random
+) -> None:
+    rows = draw(range(row_count), fraction, random)
+
+    assert len(rows) == len(set(rows)) == drawn
+
+
 def test_draws_differ(random: Random) -> None:
-    assert set(draw(range(1_000), random)) != set(draw(range(1_000), random))
+    assert set(draw(range(1_000), 0.1, random)) != set(draw(range(1_000), 0.1, random))
