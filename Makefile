@@ -1,5 +1,5 @@
 # Each verb is one line that calls the tool; `make help` tells what it does.
-.PHONY: help up test status pipeline predict scale down destroy lock
+.PHONY: help up test status pipeline models promote rollback predict scale down destroy lock
 
 help:
 	@python3 -m control help
@@ -15,6 +15,15 @@ status:
 
 pipeline:
 	@python3 -m control pipeline
+
+models:
+	@python3 -m control models
+
+promote:
+	@python3 -m control promote --version "$(VERSION)"
+
+rollback:
+	@python3 -m control rollback
 
 predict:
 	@python3 -m control predict

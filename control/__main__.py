@@ -26,6 +26,9 @@ VERBS = (
     ("test", "run the tests; LAYER=quick, roles or platform runs one layer alone", False),
     ("status", "show machines, services and the model in production", False),
     ("pipeline", "run the pipeline now: clear, load, train, search, promote", False),
+    ("models", "list the versions of the model, their figures, and which is in production", False),
+    ("promote", "put VERSION=n into production, if it passes the gate", False),
+    ("rollback", "put the version that was in production before there again", False),
     ("predict", "send the example to the inference API and print the answer", False),
     ("scale", "share the inference budget among REPLICAS=1..16 replicas", True),
     ("down", "shut the machines down; their data stays, and `up` starts them again", True),
@@ -44,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with ExitStack() as stack:
             if next(changes for name, _, changes in VERBS if name == options.verb):
                 stack.enter_context(exclusive(project, options.verb))
-            keeps_log = options.verb not in ("status", "predict")
+            keeps_log = options.verb not in ("status", "models", "predict")
             log = open_log(project.logs, options.verb) if keeps_log else None
             console = Console(log)
             stack.callback(console.close)
@@ -66,6 +69,9 @@ def _carry_out(options: argparse.Namespace, verbs: Verbs, console: Console) -> i
         "test": lambda: verbs.test(getattr(options, "layer", None)),
         "status": verbs.status,
         "pipeline": verbs.pipeline,
+        "models": verbs.models,
+        "promote": lambda: verbs.promote(options.version),
+        "rollback": verbs.rollback,
         "predict": verbs.predict,
         "scale": lambda: verbs.scale(options.replicas),
         "down": verbs.down,
@@ -96,6 +102,8 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
             verb.add_argument("--layer", choices=LAYERS)
         elif name == "scale":
             verb.add_argument("--replicas", required=True)
+        elif name == "promote":
+            verb.add_argument("--version", required=True)
         elif name == "destroy":
             verb.add_argument("--yes", action="store_true")
     verbs.add_parser("help", help="list the verbs")

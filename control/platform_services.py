@@ -129,6 +129,7 @@ class Platform:
             "Next:",
             "  make predict             send the example again",
             f"  make pipeline            run {DAG_ID}: new data, training, search, promotion",
+            "  make models              the versions of the model, and which is in production",
             "  make scale REPLICAS=4    cut the same budget into four replicas",
             "  make status              how the services are",
         ]

@@ -12,6 +12,7 @@ from control.errors import ControlError
 from control.guard import ensure_guard
 from control.incus import Incus
 from control.inference import DEFAULT_MODEL, example
+from control.models import Models, parse_version
 from control.packages import BASE_PACKAGES, INCUS_PACKAGES, Packages, backports_release
 from control.platform_services import Platform
 from control.project import Project
@@ -175,6 +176,23 @@ class Verbs:
         # Kept only now: a number that the budget cannot be cut into must not stop the next `up`.
         settings.save_replicas(self.project, number)
 
+    def models(self) -> bool:
+        """List the versions of the model; tell whether that could be done."""
+        return self._models().show()
+
+    def promote(self, version: str) -> bool:
+        """Put a version into production if it passes the gate; tell whether it did.
+
+        Args:
+            version: its number, as typed.
+        """
+        number = parse_version(version)
+        return self._models().promote(number)
+
+    def rollback(self) -> bool:
+        """Put the version before into production again; tell whether that was done."""
+        return self._models().roll_back()
+
     def predict(self) -> None:
         """Send the example and print the answer."""
         terraform = existing_terraform(self.project, self.runner, self.console)
@@ -188,6 +206,10 @@ class Verbs:
 
     def _environments(self) -> Environments:
         return Environments(self.project, self.runner, self.console)
+
+    def _models(self) -> Models:
+        terraform = existing_terraform(self.project, self.runner, self.console)
+        return Models(terraform.platform_machine(), self.runner)
 
     def _incus(self) -> Incus:
         return Incus(self.runner, self.console)

@@ -230,3 +230,14 @@ def test_pipeline_without_a_password(this: Verbs, project: Project) -> None:
     (project.secrets / "airflow_admin_password").unlink()
     with pytest.raises(ControlError, match="airflow_admin_password is missing"):
         this.pipeline()
+
+
+def test_models_are_promoted_on_the_platform_machine(this: Verbs, runner: FakeRunner) -> None:
+    assert this.models()
+    assert this.rollback()
+    assert this.promote("3")
+    assert "covertype.production" in runner.called("ssh")[-1]
+    runner.replies["ssh"] = Completed(1)
+    assert not this.promote("3")
+    with pytest.raises(ControlError, match="VERSION"):
+        this.promote("latest")
