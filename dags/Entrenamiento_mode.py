@@ -9,8 +9,10 @@ from covertype_tasks import DAG_SETTINGS, promote_group, train_group
 def entrenamiento_mode() -> None:
     """Trains the baseline on the loaded rows and registers it as a version of the model.
 
-    It becomes production only if its macro-F1 on held-out rows is better than that of the version
-    in production, or if there is none. Needs a load of the last 24 hours (`Cargar_datos`).
+    It becomes production only if it passes the gate: better than the version in production by
+    more than noise, within the serving budget, without a leak. The decision is in the tags of the
+    version and in the table `model_promotions`. Needs a load of the last 24 hours
+    (`Cargar_datos`).
     """
     _, version = train_group()
     promote_group([version])

@@ -4,6 +4,7 @@ from airflow.sdk import chain, dag
 
 from covertype_tasks import (
     DAG_SETTINGS,
+    LOAD_PARAMS,
     clear_group,
     load_group,
     promote_group,
@@ -12,12 +13,13 @@ from covertype_tasks import (
 )
 
 
-@dag(dag_id="Flujo_completo", schedule=None, **DAG_SETTINGS)
+@dag(dag_id="Flujo_completo", schedule=None, params=LOAD_PARAMS, **DAG_SETTINGS)
 def flujo_completo() -> None:
     """Runs the recommended order once: clear, load, train, search, promote.
 
     The same tasks as in the four daily DAGs. At the end the better of the baseline and the
-    search's best challenges the version in production.
+    search's best meets the gate. The parameter `covertype_fraction` is how much of each batch is
+    loaded.
     """
     clearing, loading = clear_group(), load_group()
     training, baseline = train_group()

@@ -1,4 +1,4 @@
-"""The Airflow side of the pipeline: connections, and the task groups that the DAGs are made of.
+"""The Airflow side of the pipeline: the task groups that the DAGs are made of.
 
 A DAG file only arranges these groups. What a task does is in the package ``covertype``, whose
 heavy modules are imported inside the tasks, so that DAG files are parsed quickly.
@@ -10,15 +10,14 @@ from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk import Connection, TaskGroup, Variable, chain, get_current_context, task
-from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
+from airflow.sdk import Param, TaskGroup, TriggerRule, chain, get_current_context, task
+from airflow.sdk.exceptions import AirflowSkipException
 
-from covertype.candidates import SEARCH_SPACE
+from covertype import connections
 
 if TYPE_CHECKING:
-    from covertype.registry import Registry
-    from covertype.source import DataSource
-    from covertype.store import CovertypeStore
+    from covertype.candidates import Score
+    from covertype.connections import Connections
 
 DAG_SETTINGS: dict[str, Any] = {
     "start_date": datetime(2025, 3, 30, tzinfo=UTC),
@@ -27,6 +26,20 @@ DAG_SETTINGS: dict[str, Any] = {
     "tags": ["covertype"],
 }
 """What all DAGs of the pipeline have in common."""
+
+_FRACTION = "covertype_fraction"
+
+LOAD_PARAMS: dict[str, Any] = {
+    _FRACTION: Param(
+        None,
+        type=["null", "number"],
+        exclusiveMinimum=0,
+        maximum=1,
+        description="How much of each batch this run loads, 1 for all 581,012 rows; empty for what "
+        f"the variable {_FRACTION} says.",
+    )
+}
+"""What a run of a DAG that loads can be given."""
 
 _GRACE = timedelta(minutes=30)
 _WAIT_FOR_LOAD: dict[str, Any] = {"retries": 4, "retry_delay": timedelta(seconds=30)}
@@ -41,12 +54,12 @@ def clear_group() -> TaskGroup:
         def clear_table() -> int:
             """Empty the table; returns how many rows it had."""
             _skip_missed_slot()
-            return _store().clear()
+            return _services().store().clear()
 
         @task(**_RETRY, execution_timeout=timedelta(minutes=2))
         def restart_source() -> None:
             """Start the group again, so that the next load gets all batches."""
-            _source().restart()
+            _services().source().restart()
 
         chain(clear_table(), restart_source())
     return group
@@ -57,8 +70,8 @@ def load_group() -> TaskGroup:
     with TaskGroup("load") as group:
 
         @task(**_RETRY, execution_timeout=timedelta(minutes=5))
-        def load_batches() -> int:
-            """Load all batches; returns the number of rows.
+        def load_batches() -> dict[str, int]:
+            """Load all batches; returns the numbers of rows loaded and rejected.
 
             A retry goes on with the batch that the data API is at. A load that fails leaves the
             table as it was.
@@ -66,7 +79,14 @@ def load_group() -> TaskGroup:
             from covertype.loading import load
 
             _skip_missed_slot()
-            return sum(load(_source(), _store()).values())
+            services = _services()
+            given = get_current_context()["params"].get(_FRACTION)
+            source = services.source(None if given is None else str(given))
+            loaded = load(source, services.store()).values()
+            return {
+                "rows": sum(batch.rows for batch in loaded),
+                "rejected": sum(batch.rejected for batch in loaded),
+            }
 
         load_batches()
     return group
@@ -81,7 +101,8 @@ def train_group() -> tuple[TaskGroup, Any]:
             """Fit the baseline, evaluate it on held-out rows, register it; returns the version."""
             from covertype import pipeline
 
-            return pipeline.train_baseline(_store(), _registry())
+            services = _services()
+            return pipeline.train_baseline(services.user, services.store(), services.registry())
 
         version = train_baseline()
         chain(check_requirements(), version)
@@ -89,55 +110,91 @@ def train_group() -> tuple[TaskGroup, Any]:
 
 
 def search_group() -> tuple[TaskGroup, Any]:
-    """Try the candidates on the workers and register the best; gives the group and the version."""
+    """Search on the workers and register the best; gives the group and the version.
+
+    Two rungs: all candidates on a share of the rows, the best again on all rows.
+    """
     with TaskGroup("search") as group:
 
         @task(**_RETRY, execution_timeout=timedelta(minutes=2))
-        def start_search() -> str:
-            """Open the run that the candidates belong to; returns its id."""
-            return _registry().open_run("search")
-
-        @task(**_RETRY, execution_timeout=timedelta(minutes=15), map_index_template="{{ name }}")
-        def score_candidate(name: str, search_run: str) -> dict[str, Any]:
-            """Fit one candidate and evaluate it on the validation rows."""
+        def start_search() -> list[dict[str, Any]]:
+            """Open the run that the candidates belong to, and sample them."""
             from dataclasses import asdict
 
             from covertype import pipeline
 
-            # What the page calls this mapped task, instead of its number.
-            context: Any = get_current_context()
-            context["name"] = name
-            return asdict(pipeline.score_candidate(name, search_run, _store(), _registry()))
+            services = _services()
+            sampled = pipeline.start_search(services.user, services.store(), services.registry())
+            return [asdict(candidate) for candidate in sampled]
 
-        @task(**_RETRY, execution_timeout=timedelta(minutes=10))
-        def register_best(scores: Iterable[dict[str, Any]], search_run: str) -> int:
+        @task(**_RETRY, execution_timeout=timedelta(minutes=15), map_index_template="{{ name }}")
+        def score_on_share(candidate: dict[str, Any]) -> dict[str, Any]:
+            """Cross-validate one candidate on a share of the rows."""
+            return _score(candidate, final=False)
+
+        @task(**_RETRY, execution_timeout=timedelta(minutes=2))
+        def select_candidates(scores: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+            """Keep the best third, and let the sampler add what looks promising now."""
+            from dataclasses import asdict
+
+            from covertype import pipeline
+
+            chosen = pipeline.select_candidates(_scores(scores), _services().store())
+            return [asdict(candidate) for candidate in chosen]
+
+        @task(**_RETRY, execution_timeout=timedelta(minutes=15), map_index_template="{{ name }}")
+        def score_on_all(candidate: dict[str, Any]) -> dict[str, Any]:
+            """Cross-validate one candidate on all rows but the held-out ones."""
+            return _score(candidate, final=True)
+
+        @task(**_RETRY, execution_timeout=timedelta(minutes=15))
+        def register_best(first: Iterable[dict[str, Any]], final: Iterable[dict[str, Any]]) -> int:
             """Refit the best candidate, evaluate it on held-out rows, register it."""
             from covertype import pipeline
 
-            found = [pipeline.Score(**score) for score in scores]
-            return pipeline.register_best(found, search_run, _store(), _registry())
+            services = _services()
+            return pipeline.register_best(
+                _scores(first),
+                _scores(final),
+                services.user,
+                services.store(),
+                services.registry(),
+            )
 
-        run: Any = start_search()
-        chain(check_requirements(), run)
-        scores: Any = score_candidate.partial(search_run=run).expand(
-            name=[candidate.name for candidate in SEARCH_SPACE]
+        @task(
+            **_RETRY,
+            execution_timeout=timedelta(minutes=2),
+            trigger_rule=TriggerRule.ONE_FAILED,
         )
-        version = register_best(scores, run)
+        def mark_failed() -> bool:
+            """Mark the search as failed in MLflow; does nothing where it did not fail."""
+            from covertype import pipeline
+
+            services = _services()
+            return pipeline.fail_search(services.user, services.registry())
+
+        candidates: Any = start_search()
+        chain(check_requirements(), candidates)
+        first: Any = score_on_share.expand(candidate=candidates)
+        final: Any = score_on_all.expand(candidate=select_candidates(first))
+        version = register_best(first, final)
+        chain(version, mark_failed())
     return group, version
 
 
 def promote_group(versions: list[Any]) -> None:
-    """Put the best of the new versions into production if it is better than what is there."""
+    """Put the best of the new versions into production if it passes the gate."""
     with TaskGroup("promote"):
 
-        @task(**_RETRY, execution_timeout=timedelta(minutes=5))
-        def promote_if_better(versions: list[int]) -> str:
-            """Compare on held-out rows and move the alias; returns the decision in a sentence."""
-            from covertype.promotion import promote_best
-
-            decision = promote_best(versions, _store(), _registry())
-            verdict = "is promoted" if decision.promoted else "is not promoted"
-            return f"Version {decision.challenger} {verdict}: {decision.reason}"
+        @task(**_RETRY, execution_timeout=timedelta(minutes=10))
+        def promote_if_better(versions: list[int]) -> list[str]:
+            """Let the versions pass the gate; returns each decision in a sentence."""
+            decisions = _services().promotions().promote_best(versions)
+            return [
+                f"Version {one.version} {'is promoted' if one.accepted else 'is refused'}: "
+                f"{one.reason}"
+                for one in decisions
+            ]
 
         promote_if_better(versions)
 
@@ -146,8 +203,31 @@ def promote_group(versions: list[Any]) -> None:
 def check_requirements() -> None:
     """Check that a complete and current load and MLflow are there; waits two minutes for them."""
     _skip_missed_slot()
-    _store().require_current()
-    _registry().check()
+    services = _services()
+    services.store().require_current()
+    services.registry().check()
+
+
+def _score(candidate: dict[str, Any], *, final: bool) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    from covertype.candidates import Candidate
+    from covertype.scoring import score_candidate
+
+    # What the page calls this mapped task, instead of its number.
+    context: Any = get_current_context()
+    context["name"] = candidate["name"]
+    services = _services()
+    score = score_candidate(
+        Candidate(**candidate), final, services.user, services.store(), services.registry()
+    )
+    return asdict(score)
+
+
+def _scores(found: Iterable[dict[str, Any]]) -> list[Score]:
+    from covertype.candidates import Score
+
+    return [Score(**score) for score in found]
 
 
 def _skip_missed_slot() -> None:
@@ -164,49 +244,7 @@ def _skip_missed_slot() -> None:
         )
 
 
-def _store() -> CovertypeStore:
-    from covertype.store import CovertypeStore, Database
-
-    connection: Any = Connection.get("covertype_postgres")
-    return CovertypeStore(
-        Database(
-            host=connection.host,
-            port=connection.port,
-            name=connection.schema,
-            user=connection.login,
-            password=connection.password,
-        )
-    )
-
-
-def _source() -> DataSource:
-    from covertype.source import GROUPS, DataSource
-
-    group = Variable.get("covertype_group_number", default="1")
-    if not group.isdecimal() or int(group) not in GROUPS:
-        raise AirflowFailException(
-            f"The variable covertype_group_number is {group!r}: set it to a number from "
-            f"{GROUPS[0]} to {GROUPS[-1]}."
-        )
-    return DataSource(_base_url("covertype_data_api"), int(group))
-
-
-def _registry() -> Registry:
-    from covertype.registry import Registry, Tracking
-
-    connection: Any = Connection.get("mlflow")
-    return Registry(
-        Tracking(
-            uri=_base_url("mlflow"),
-            username=connection.login or "",
-            password=connection.password or "",
-            experiment=Variable.get("covertype_experiment", default="covertype"),
-            model_name=Variable.get("covertype_model_name", default="modelo1"),
-            alias=Variable.get("covertype_production_alias", default="production"),
-        )
-    )
-
-
-def _base_url(connection_id: str) -> str:
-    connection: Any = Connection.get(connection_id)
-    return f"{connection.schema or 'http'}://{connection.host}:{connection.port}"
+def _services() -> Connections:
+    """What this task works with, in the name of the run of the DAG."""
+    run: Any = get_current_context()["dag_run"]
+    return connections.of_task(f"{run.dag_id}/{run.run_id}")

@@ -1,12 +1,12 @@
-"""Rows as arrays: their canonical order, fingerprint and split.
+"""Rows as arrays: their canonical order, fingerprint, split and folds.
 
-The split depends on the rows' content alone. In each stratum (one class in one batch) the rows
-are ranked by a hash of their content; the first tenth is the test set, the next tenth validation,
-the rest training. So the same rows give the same split in whatever order they were loaded.
+Whether a row is held out depends on its content alone, not on what else was loaded: a row whose
+hash lies in the lowest tenth belongs to the test set of every load. So the same rows are held out
+from every model that this pipeline ever fits, models of different loads can be compared on them,
+and a model that was fitted to one of them gives itself away.
 """
 
 import hashlib
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -15,6 +15,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from covertype.errors import PipelineError
+from covertype.hashing import Hashes, content_hashes
 from covertype.schema import INPUTS, TARGET
 from covertype.store import BATCH_COLUMN
 
@@ -23,12 +24,10 @@ Ints = NDArray[np.int64]
 Mask = NDArray[np.bool_]
 
 TEST_SHARE = 0.1
-VALIDATION_SHARE = 0.1
 MIN_ROWS = 1000
 """Fewer rows than this give no figures worth comparing."""
 
-Cuts = Mapping[str, int]
-"""Stratum ("class/batch") to the largest hash of its test rows."""
+_LARGEST_TEST_HASH = np.uint64(TEST_SHARE * 2**64)
 
 
 @dataclass(frozen=True)
@@ -48,22 +47,14 @@ class Rows:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def take(self, mask: Mask) -> "Rows":
-        """The rows where ``mask`` [rows] is true."""
-        return Rows(self.features[mask], self.labels[mask], self.batches[mask])
+    def take(self, chosen: Mask | Ints) -> "Rows":
+        """The rows where a mask [rows] is true, or those at the given positions."""
+        return Rows(self.features[chosen], self.labels[chosen], self.batches[chosen])
 
     @cached_property
-    def hashes(self) -> NDArray[np.uint64]:
+    def hashes(self) -> Hashes:
         """uint64 [rows]: a hash of each row's content, the same on every machine."""
-        mixed = np.zeros(len(self), dtype=np.uint64)
-        for column in (*self.features.T, self.labels):
-            mixed = _splitmix(mixed ^ column.astype(np.int64).view(np.uint64))
-        return mixed
-
-    @cached_property
-    def strata(self) -> Ints:
-        """int64 [rows]: a number for each class in each batch."""
-        return self.labels * 1000 + self.batches
+        return content_hashes(np.column_stack([self.features.astype(np.int64), self.labels]))
 
     @cached_property
     def fingerprint(self) -> str:
@@ -84,25 +75,12 @@ class Split:
     """The parts of one load.
 
     Attributes:
-        train: Rows that candidates are fitted to.
-        validation: Rows that candidates are compared on.
+        fit: Rows that models are fitted to and that the search compares candidates on.
         test: Held-out rows that neither fitting nor the search sees.
-        cuts: Which rows a later load must regard as held out from models of this load.
     """
 
-    train: Rows
-    validation: Rows
+    fit: Rows
     test: Rows
-    cuts: Cuts
-
-    @property
-    def fit(self) -> Rows:
-        """Training and validation rows: what a model that is registered is fitted to."""
-        return Rows(
-            np.concatenate([self.train.features, self.validation.features]),
-            np.concatenate([self.train.labels, self.validation.labels]),
-            np.concatenate([self.train.batches, self.validation.batches]),
-        )
 
 
 def encode(frame: pd.DataFrame) -> Rows:
@@ -132,53 +110,33 @@ def encode(frame: pd.DataFrame) -> Rows:
 
 
 def split(rows: Rows) -> Split:
-    """Hold rows out for validation and test, stratified by class and batch."""
-    order = np.lexsort((rows.hashes, rows.strata))
-    _, starts, sizes = np.unique(rows.strata[order], return_index=True, return_counts=True)
-    rank = np.empty(len(rows), dtype=np.float64)
-    rank[order] = np.arange(len(rows)) - np.repeat(starts, sizes)
-    size = np.empty(len(rows), dtype=np.float64)
-    size[order] = np.repeat(sizes, sizes)
-    # The middle of the row's place in its stratum, in 0..1: rounds a stratum's share to nearest.
-    place = (rank + 0.5) / size
-    test = place < TEST_SHARE
-    validation = ~test & (place < TEST_SHARE + VALIDATION_SHARE)
-    # A stratum without test rows still has a cut (0): its rows were all trained on.
-    cuts = dict.fromkeys(map(_stratum_name, np.unique(rows.strata).tolist()), 0)
-    for stratum, value in zip(rows.strata[test].tolist(), rows.hashes[test].tolist(), strict=True):
-        name = _stratum_name(stratum)
-        cuts[name] = max(cuts[name], value)
-    return Split(rows.take(~test & ~validation), rows.take(validation), rows.take(test), cuts)
+    """Hold out the rows of the test set."""
+    test = rows.hashes <= _LARGEST_TEST_HASH
+    return Split(rows.take(~test), rows.take(test))
 
 
-def unseen(rows: Rows, cuts: Cuts) -> Mask:
-    """Which rows a model cannot have been fitted to.
+def stratified_share(rows: Rows, share: float) -> Rows:
+    """A share of the rows of each class, in 0..1, in canonical order."""
+    ranks, sizes = _ranks(rows)
+    return rows.take(ranks < np.ceil(sizes * share))
 
-    Args:
-        rows: Any rows, of the load the model was trained on or another.
-        cuts: The cuts of the split that the model was trained with.
+
+def folds(rows: Rows, count: int) -> Ints:
+    """Deal the rows of each class evenly onto folds.
 
     Returns:
-        bool [rows]: true where the row was held out from the model or was not in its load.
-        A row of another load that lies beyond the cut may or may not have been in the model's
-        load; it is taken to have been.
+        int64 [rows]: the number of the fold, 0 to ``count - 1``, that a row belongs to.
     """
-    mask = np.empty(len(rows), dtype=np.bool_)
-    for stratum in np.unique(rows.strata).tolist():
-        members = rows.strata == stratum
-        name = _stratum_name(stratum)
-        mask[members] = name not in cuts or rows.hashes[members] <= np.uint64(cuts[name])
-    return mask
+    dealt: Ints = _ranks(rows)[0] % count
+    return dealt
 
 
-def _stratum_name(stratum: int) -> str:
-    label, batch = divmod(stratum, 1000)
-    return f"{label}/{batch}"
-
-
-def _splitmix(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """The finaliser of splitmix64 (Steele, Lea and Flood, 2014), element by element."""
-    mixed = values + np.uint64(0x9E3779B97F4A7C15)
-    mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return mixed ^ (mixed >> np.uint64(31))
+def _ranks(rows: Rows) -> tuple[Ints, Ints]:
+    """Each row's place among the rows of its class in the order of hashes, and their number."""
+    order = np.lexsort((rows.hashes, rows.labels))
+    _, starts, counts = np.unique(rows.labels[order], return_index=True, return_counts=True)
+    ranks = np.empty(len(rows), dtype=np.int64)
+    sizes = np.empty(len(rows), dtype=np.int64)
+    ranks[order] = np.arange(len(rows)) - np.repeat(starts, counts)
+    sizes[order] = np.repeat(counts, counts)
+    return ranks, sizes

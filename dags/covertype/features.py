@@ -1,8 +1,8 @@
 """Columns derived from the inputs, for training with NumPy and for serving inside the ONNX graph.
 
 Both come from the same definitions, so that clients send only the inputs and training and
-serving cannot differ. All inputs are whole numbers below 2**13, so every sum, difference and sum
-of squares is exact in float32 and both sides agree to the bit.
+serving cannot differ. All inputs are whole numbers within the limits of `schema`, so every sum,
+difference and sum of squares is below 2**24, exact in float32, and both sides agree to the bit.
 """
 
 from typing import Any
@@ -21,21 +21,56 @@ _ROADS = "Horizontal_Distance_To_Roadways"
 _FIRE = "Horizontal_Distance_To_Fire_Points"
 
 LINEAR = (
-    ({_ELEVATION: 1, _WATER_HEIGHT: -1}, "Elevation_Of_Water"),
-    ({_ELEVATION: 1, _WATER_HEIGHT: 1}, "Elevation_Plus_Water_Height"),
-    ({_WATER: 1, _FIRE: 1}, "Water_Plus_Fire"),
-    ({_WATER: 1, _FIRE: -1}, "Water_Minus_Fire"),
-    ({_WATER: 1, _ROADS: 1}, "Water_Plus_Roads"),
-    ({_WATER: 1, _ROADS: -1}, "Water_Minus_Roads"),
-    ({_FIRE: 1, _ROADS: 1}, "Fire_Plus_Roads"),
-    ({_FIRE: 1, _ROADS: -1}, "Fire_Minus_Roads"),
+    # The ground's height relative to the water.
+    {_ELEVATION: 1, _WATER_HEIGHT: -1},
+    {_ELEVATION: 1, _WATER_HEIGHT: 1},
+    # The distances against each other: trees cut along the axes only, so each further direction
+    # shows them places that lie alike to water, roads and fires.
+    {_WATER: 1, _FIRE: 1},
+    {_WATER: 1, _FIRE: -1},
+    {_WATER: 1, _ROADS: 1},
+    {_WATER: 1, _ROADS: -1},
+    {_FIRE: 1, _ROADS: 1},
+    {_FIRE: 1, _ROADS: -1},
+    {_FIRE: 1, _ROADS: 2},
+    {_FIRE: 2, _ROADS: 1},
+    {_FIRE: -1, _ROADS: 2},
+    {_FIRE: -2, _ROADS: 1},
+    {_WATER: 2, _ROADS: 1},
+    {_WATER: 2, _ROADS: -1},
+    {_WATER: 2, _FIRE: 1},
+    {_WATER: 2, _FIRE: -1},
+    {_WATER: 1, _ROADS: 1, _FIRE: 1},
+    {_WATER: 1, _ROADS: -1, _FIRE: 1},
+    {_WATER: 1, _ROADS: 1, _FIRE: -1},
+    {_WATER: -1, _ROADS: 1, _FIRE: 1},
+    # Height against the distances, in steps of like size.
+    {_ELEVATION: 4, _ROADS: 1},
+    {_ELEVATION: 4, _ROADS: -1},
+    {_ELEVATION: 4, _FIRE: 1},
+    {_ELEVATION: 4, _FIRE: -1},
+    {_ELEVATION: 4, _WATER: 1},
+    {_ELEVATION: 4, _WATER: -1},
 )
-"""Weights of the inputs in each derived column, and the column's name."""
+"""Weights of the inputs in each derived column that is a sum.
+
+On 58,100 rows the last 18 raise extra-trees from .935/.891 to .940/.899 (accuracy/macro-F1 on
+60,000 other rows) with a tenth fewer nodes; four times as many bring no more.
+"""
 
 DISTANCE = ((_WATER, _WATER_HEIGHT), "Distance_To_Water")
 """The two inputs whose Euclidean length is the last derived column."""
 
-NAMES = (*(column.name for column in INPUTS), *(name for _, name in LINEAR), DISTANCE[1])
+
+def _name(weights: dict[str, int]) -> str:
+    terms = [
+        f"{'-' if weight < 0 else '+'} {'' if abs(weight) == 1 else f'{abs(weight)} '}{name}"
+        for name, weight in weights.items()
+    ]
+    return " ".join(terms).removeprefix("+ ")
+
+
+NAMES = (*(column.name for column in INPUTS), *map(_name, LINEAR), DISTANCE[1])
 """The columns that a model sees, in order."""
 
 _POSITIONS = {column.name: position for position, column in enumerate(INPUTS)}
@@ -43,7 +78,7 @@ _POSITIONS = {column.name: position for position, column in enumerate(INPUTS)}
 
 def _matrix() -> Floats:
     matrix = np.zeros((len(INPUTS), len(LINEAR)), dtype=np.float32)
-    for position, (weights, _) in enumerate(LINEAR):
+    for position, weights in enumerate(LINEAR):
         for name, weight in weights.items():
             matrix[_POSITIONS[name], position] = weight
     return matrix

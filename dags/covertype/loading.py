@@ -7,7 +7,8 @@ from collections.abc import Callable
 from covertype.errors import PipelineError
 from covertype.schema import BATCHES
 from covertype.source import DataSource
-from covertype.store import CovertypeStore
+from covertype.store import CovertypeStore, LoadedBatch
+from covertype.validation import check_rows
 
 _log = logging.getLogger(__name__)
 
@@ -20,7 +21,7 @@ def load(
     source: DataSource,
     store: CovertypeStore,
     sleep: Callable[[float], None] = time.sleep,
-) -> dict[int, int]:
+) -> dict[int, LoadedBatch]:
     """Fetch each batch once and replace the table's rows by them.
 
     Safe to run again: a load that was interrupted goes on with the batch that the data API is
@@ -32,7 +33,7 @@ def load(
         sleep: Waits the given number of seconds.
 
     Returns:
-        Batch number to number of rows.
+        Batch number to what was loaded of it.
 
     Raises:
         PipelineError: The data could not be loaded whole; the table is as before.
@@ -40,12 +41,19 @@ def load(
     store.create()
     for _ in range(_MAX_CALLS):
         batch = source.fetch()
-        store.stage(batch.number, batch.rows)
-        _log.info("Batch %d of %d: %d rows staged", batch.number, BATCHES[-1], len(batch.rows))
+        staged = store.stage(batch.number, check_rows(batch.rows))
+        _log.info(
+            "Batch %d of %d: %d rows staged, %d rejected",
+            *(batch.number, BATCHES[-1], staged.rows, staged.rejected),
+        )
         if batch.number == BATCHES[-1]:
-            counts = store.publish()
-            _log.info("%d rows published", sum(counts.values()))
-            return counts
+            loaded = store.publish()
+            _log.info(
+                "%d rows published, %d rejected",
+                sum(part.rows for part in loaded.values()),
+                sum(part.rejected for part in loaded.values()),
+            )
+            return loaded
         sleep(batch.seconds_left)
     raise PipelineError(
         f"The data API gave no batch {BATCHES[-1]} in {_MAX_CALLS} calls: look at its log. The "

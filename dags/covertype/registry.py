@@ -1,31 +1,36 @@
-"""MLflow: runs, registered models and their production alias."""
+"""MLflow: runs, registered versions, and the aliases that say which of them is served."""
 
-import importlib.metadata
 import os
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-# Read when MLflow is imported: nothing leaves the platform.
+# Read when MLflow is imported: nothing leaves the platform, and no progress bars in task logs.
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 
 import mlflow
-import mlflow.onnx
+from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 from mlflow.models import Model
 from requests import RequestException
 
-from covertype.dataset import Cuts
+from covertype import evidence, export
 from covertype.errors import PipelineError
-from covertype.export import FILE_NAME, ExportedModel, feature_schema, open_session
+from covertype.evidence import Evidence
+from covertype.export import ExportedModel, feature_schema
+from covertype.gate import Contender
+from covertype.provenance import Provenance, library_version
 
 SCHEMA_KEY = "feature_schema"
-CUTS_KEY = "held_out_cuts"
 _MODEL_NAME_IN_RUN = "model"
-_LIBRARIES = ("mlflow-skinny", "numpy", "onnx", "onnxruntime", "scikit-learn")
+_KEY_TAG = "pipeline_key"
+_PARENT_TAG = "mlflow.parentRunId"
+_NOT_FOUND = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
 
 
 @dataclass(frozen=True)
@@ -39,6 +44,8 @@ class Tracking:
         experiment: Where runs are recorded.
         model_name: The registered model.
         alias: Which of its versions the inference API serves.
+        candidate_alias: Which of its versions may be served next: the inference API loads it
+            aside while the gate decides, so that the change is at once.
     """
 
     uri: str
@@ -47,23 +54,24 @@ class Tracking:
     experiment: str
     model_name: str
     alias: str
+    candidate_alias: str
 
 
 @dataclass(frozen=True)
-class ServedModel:
-    """A registered version, ready to predict.
+class Version:
+    """A registered version.
 
     Attributes:
-        version: Its number.
-        session: The ONNX Runtime session.
-        inputs: The inputs in its feature schema.
-        cuts: Which rows were held out from it; empty if that was not recorded.
+        number: Its number.
+        created: When it was registered.
+        metrics: The last figures of the run that made it.
+        tags: What is stored on it.
     """
 
-    version: int
-    session: Any
-    inputs: list[dict[str, Any]]
-    cuts: Cuts
+    number: int
+    created: datetime
+    metrics: Mapping[str, float]
+    tags: Mapping[str, str]
 
 
 class Registry:
@@ -73,8 +81,9 @@ class Registry:
     process of its own.
     """
 
-    def __init__(self, tracking: Tracking) -> None:
-        self._tracking = tracking
+    def __init__(self, tracking: Tracking, provenance: Provenance) -> None:
+        self.tracking = tracking
+        self._provenance = provenance
         os.environ["MLFLOW_TRACKING_USERNAME"] = tracking.username
         os.environ["MLFLOW_TRACKING_PASSWORD"] = tracking.password
         # The defaults wait for minutes; Airflow retries the task.
@@ -93,119 +102,179 @@ class Registry:
         with self._errors():
             self._client.search_registered_models(max_results=1)
 
+    # --- runs
+
     @contextmanager
-    def run(self, name: str, parent: str | None = None) -> Iterator[str]:
-        """Record a run; it is marked as failed if the block raises.
+    def run(self, key: str, name: str, parent_key: str | None = None) -> Iterator[str]:
+        """Record a run, or go on with the one that an earlier try of the same work began.
+
+        It is marked as failed if the block raises.
 
         Args:
-            name: How it is called.
-            parent: The id of the run it belongs to.
+            key: What the work is, the same in each try and unique in the experiment.
+            name: How the run is called.
+            parent_key: The key of the run it belongs to.
 
         Yields:
             The run's id.
         """
         with self._errors():
-            mlflow.set_experiment(self._tracking.experiment)
-            with mlflow.start_run(run_name=name, parent_run_id=parent) as active:
-                _log_versions()
-                yield str(active.info.run_id)
+            run_id = self.open_run(key, name, parent_key)
+            with mlflow.start_run(run_id=run_id):
+                yield run_id
 
-    @contextmanager
-    def resume(self, run_id: str) -> Iterator[None]:
-        """Go on with a run that another task has started."""
-        with self._errors(), mlflow.start_run(run_id=run_id):
-            _log_versions()
-            yield
+    def open_run(self, key: str, name: str, parent_key: str | None = None) -> str:
+        """Begin a run that others will go on with, or find it; returns its id.
 
-    def open_run(self, name: str) -> str:
-        """Start a run that tasks to come will go on with, and return its id."""
+        Args:
+            key: As for ``run``.
+            name: As for ``run``.
+            parent_key: As for ``run``.
+
+        Raises:
+            PipelineError: There is no run with the parent's key.
+        """
         with self._errors():
-            experiment = mlflow.set_experiment(self._tracking.experiment)
-            run = self._client.create_run(experiment.experiment_id, run_name=name)
-            return str(run.info.run_id)
+            experiment = mlflow.set_experiment(self.tracking.experiment).experiment_id
+            tags = {_KEY_TAG: key, **self._provenance.tags()}
+            found = self._find_run(key)
+            if found:
+                for tag, value in tags.items():
+                    self._client.set_tag(found.info.run_id, tag, value)
+                self._client.update_run(found.info.run_id, status="RUNNING")
+                return str(found.info.run_id)
+            if parent_key is not None:
+                parent = self._find_run(parent_key)
+                if parent is None:
+                    raise PipelineError(
+                        f"MLflow has no run {parent_key} in the experiment "
+                        f"{self.tracking.experiment}: somebody removed it. Run the DAG again."
+                    )
+                tags[_PARENT_TAG] = parent.info.run_id
+            return str(self._client.create_run(experiment, run_name=name, tags=tags).info.run_id)
 
-    def log(self, params: Mapping[str, Any], metrics: Mapping[str, float]) -> None:
+    def fail_run(self, key: str) -> bool:
+        """Mark a run as failed, with those of its nested runs that have not ended.
+
+        Returns:
+            Whether there is such a run.
+        """
+        with self._errors():
+            run = self._find_run(key)
+            if run is None:
+                return False
+            nested = self._search_runs(f"tags.`{_PARENT_TAG}` = '{run.info.run_id}'")
+            for one in (run, *nested):
+                if one.info.status == "RUNNING":
+                    self._client.set_terminated(one.info.run_id, "FAILED")
+            return True
+
+    def log(self, params: Mapping[str, Any], metrics: Mapping[str, float], step: int = 0) -> None:
         """Record parameters and metrics in the run in progress."""
         mlflow.log_params(dict(params))
-        mlflow.log_metrics(dict(metrics))
+        mlflow.log_metrics(dict(metrics), step=step)
 
-    def register(self, model: ExportedModel, cuts: Cuts, tags: Mapping[str, str]) -> int:
+    def tag_run(self, tags: Mapping[str, str]) -> None:
+        """Record what may differ from try to try in the run in progress."""
+        mlflow.set_tags(dict(tags))
+
+    def log_files(self, files: Mapping[str, bytes]) -> None:
+        """Store files, by their path, with the run in progress."""
+        with tempfile.TemporaryDirectory() as folder:
+            for name, content in files.items():
+                path = Path(folder, name)
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(content)
+            mlflow.log_artifacts(folder)
+
+    # --- versions
+
+    def register(
+        self, model: ExportedModel, run_id: str, tags: Mapping[str, str], card: str
+    ) -> int:
         """Log the model in the run in progress and register it as a new version.
+
+        A run makes one version: where an earlier try has registered it already, that one is kept.
 
         Args:
             model: The exported model.
-            cuts: Which rows were held out from it.
+            run_id: The run in progress.
             tags: Stored on the version.
+            card: The version's description, in Markdown.
 
         Returns:
             The version's number.
-
-        Raises:
-            PipelineError: MLflow refuses, or what it stores is not what was tested.
         """
-        name = self._tracking.model_name
-        info = mlflow.onnx.log_model(
-            model.proto,
-            name=_MODEL_NAME_IN_RUN,
-            registered_model_name=name,
-            # Found out by running the model in a new environment otherwise, which takes minutes.
-            pip_requirements=[f"onnxruntime=={_version('onnxruntime')}"],
-            metadata={
-                SCHEMA_KEY: feature_schema(model.sha256),
-                # As text: YAML readers need not keep 64-bit numbers whole.
-                CUTS_KEY: {stratum: f"{cut:016x}" for stratum, cut in cuts.items()},
-            },
-            save_as_external_data=False,
-        )
-        version = int(info.registered_model_version or 0)
-        for key, value in tags.items():
-            self._client.set_model_version_tag(name, str(version), key, value)
+        name = self.tracking.model_name
+        version = self.version_of(run_id)
+        if version is None:
+            # Brings the ONNX flavour, a second of processor time that few tasks need.
+            import mlflow.onnx
+
+            info = mlflow.onnx.log_model(
+                model.proto,
+                name=_MODEL_NAME_IN_RUN,
+                registered_model_name=name,
+                # Found out by running the model in a new environment otherwise: minutes.
+                pip_requirements=[f"onnxruntime=={library_version('onnxruntime')}"],
+                metadata={SCHEMA_KEY: feature_schema(model.sha256)},
+                save_as_external_data=False,
+            )
+            version = int(info.registered_model_version or 0)
+        self.tag(version, tags)
+        with self._errors():
+            self._client.update_model_version(name, str(version), description=card)
         return version
 
-    def production(self) -> int | None:
-        """The version that carries the production alias, if any does."""
+    def version_of(self, run_id: str) -> int | None:
+        """The version that a run has registered, if it has."""
         with self._errors():
-            try:
-                found = self._client.get_model_version_by_alias(
-                    self._tracking.model_name, self._tracking.alias
-                )
-            except MlflowException as error:
-                if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
-                    return None
-                raise
-            return int(found.version)
+            found = self._client.search_model_versions(f"run_id='{run_id}'")
+            numbers = [int(one.version) for one in found if one.name == self.tracking.model_name]
+            return min(numbers, default=None)
 
-    def fetch(self, version: int) -> ServedModel:
-        """Download a registered version and load it.
+    def versions(self) -> list[Version]:
+        """All registered versions, the newest first."""
+        with self._errors():
+            found = self._client.search_model_versions(f"name='{self.tracking.model_name}'")
+            return sorted(
+                (
+                    Version(
+                        int(one.version),
+                        datetime.fromtimestamp(one.creation_timestamp / 1000, UTC),
+                        self._client.get_run(one.run_id).data.metrics if one.run_id else {},
+                        dict(one.tags),
+                    )
+                    for one in found
+                ),
+                key=lambda version: -version.number,
+            )
+
+    def fetch(self, version: int) -> Contender:
+        """Download what the gate needs to know of a version.
 
         Raises:
-            PipelineError: It cannot be fetched, or was registered without a feature schema.
+            PipelineError: There is no such version, or MLflow does not answer.
         """
-        name = self._tracking.model_name
+        name = self.tracking.model_name
         with self._errors(), tempfile.TemporaryDirectory() as folder:
-            path = Path(
-                mlflow.artifacts.download_artifacts(
-                    artifact_uri=f"models:/{name}/{version}", dst_path=folder
-                )
-            )
-            metadata = Model.load(str(path)).metadata or {}
             try:
-                inputs = metadata[SCHEMA_KEY]["inputs"]
-                cuts = {key: int(cut, 16) for key, cut in metadata.get(CUTS_KEY, {}).items()}
-                session = open_session((path / FILE_NAME).read_bytes())
-            except (KeyError, TypeError, ValueError, OSError) as error:
-                raise PipelineError(
-                    f"Version {version} of {name} has no usable {SCHEMA_KEY} or {FILE_NAME} "
-                    f"({error!r}), so nothing can be compared with it: set the alias "
-                    f"{self._tracking.alias} to a version that this pipeline registered."
-                ) from error
-        return ServedModel(version, session, inputs, cuts)
-
-    def promote(self, version: int) -> None:
-        """Give the production alias to a version; one call, so it never lacks a holder."""
-        with self._errors():
-            self._client.set_registered_model_alias(
-                self._tracking.model_name, self._tracking.alias, str(version)
+                run_id = self._client.get_model_version(name, str(version)).run_id
+            except MlflowException as error:
+                if error.error_code in _NOT_FOUND:
+                    raise PipelineError(
+                        f"There is no version {version} of {name}: `make models` lists them."
+                    ) from error
+                raise
+            path = Path(
+                mlflow.artifacts.download_artifacts(f"models:/{name}/{version}", dst_path=folder)
+            )
+            file = path / export.FILE_NAME
+            return Contender(
+                version,
+                file.read_bytes() if file.is_file() else b"",
+                (Model.load(str(path)).metadata or {}).get(SCHEMA_KEY),
+                self._evidence(run_id or "", folder),
             )
 
     def tag(self, version: int, tags: Mapping[str, str]) -> None:
@@ -213,8 +282,63 @@ class Registry:
         with self._errors():
             for key, value in tags.items():
                 self._client.set_model_version_tag(
-                    self._tracking.model_name, str(version), key, value
+                    self.tracking.model_name, str(version), key, value
                 )
+
+    # --- aliases
+
+    def production(self) -> int | None:
+        """The version that carries the production alias, if any does."""
+        with self._errors():
+            try:
+                found = self._client.get_model_version_by_alias(
+                    self.tracking.model_name, self.tracking.alias
+                )
+            except MlflowException as error:
+                if error.error_code in _NOT_FOUND:
+                    return None
+                raise
+            return int(found.version)
+
+    @contextmanager
+    def announced(self, version: int) -> Iterator[None]:
+        """Let a version carry the candidate alias while the block runs."""
+        name, alias = self.tracking.model_name, self.tracking.candidate_alias
+        with self._errors():
+            self._client.set_registered_model_alias(name, alias, str(version))
+        try:
+            yield
+        finally:
+            with self._errors():
+                self._client.delete_registered_model_alias(name, alias)
+
+    def promote(self, version: int) -> None:
+        """Give the production alias to a version; one call, so it never lacks a holder."""
+        with self._errors():
+            self._client.set_registered_model_alias(
+                self.tracking.model_name, self.tracking.alias, str(version)
+            )
+
+    def _evidence(self, run_id: str, folder: str) -> Evidence | None:
+        """What the run that made a version has stored for the gate; None if nothing usable."""
+        try:
+            path = mlflow.artifacts.download_artifacts(
+                run_id=run_id, artifact_path=evidence.FILE_NAME, dst_path=folder
+            )
+            return Evidence.load(Path(path).read_bytes())
+        except (MlflowException, OSError, ValueError):
+            # Whatever the cause, the gate cannot vouch for the version, and says so. A server that
+            # does not answer has been noticed before.
+            return None
+
+    def _find_run(self, key: str) -> Run | None:
+        return next(iter(self._search_runs(f"tags.{_KEY_TAG} = '{key}'")), None)
+
+    def _search_runs(self, condition: str) -> list[Run]:
+        experiment = self._client.get_experiment_by_name(self.tracking.experiment)
+        if experiment is None:
+            return []
+        return list(self._client.search_runs([experiment.experiment_id], condition))
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
@@ -222,14 +346,6 @@ class Registry:
             yield
         except (MlflowException, RequestException) as error:
             raise PipelineError(
-                f"MLflow at {self._tracking.uri} refused or did not answer "
+                f"MLflow at {self.tracking.uri} refused or did not answer "
                 f"({str(error)[:300]}): check that it runs, and the connection mlflow."
             ) from error
-
-
-def _log_versions() -> None:
-    mlflow.log_params({f"version_{library}": _version(library) for library in _LIBRARIES})
-
-
-def _version(library: str) -> str:
-    return importlib.metadata.version(library)

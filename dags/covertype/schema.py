@@ -5,11 +5,8 @@ measurements, the wilderness area and the soil type by name, and the cover type 
 (the UCI number less one).
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
-
-from covertype.errors import PipelineError
+from typing import Literal
 
 Kind = Literal["number", "category"]
 
@@ -23,12 +20,16 @@ class Column:
         kind: A measurement, or one of a fixed list of categories.
         sql_type: Its Postgres type.
         categories: The permitted values of a category, in the order of their index in the model.
+        minimum: The least permitted value of a number.
+        maximum: The greatest permitted value of a number.
     """
 
     name: str
     kind: Kind
     sql_type: str
     categories: tuple[str, ...] = ()
+    minimum: int = 0
+    maximum: int = 0
 
     @property
     def sql_name(self) -> str:
@@ -51,21 +52,27 @@ SOIL_TYPES = tuple(
     )
 )
 
+
+def _number(name: str, minimum: int, maximum: int) -> Column:
+    return Column(name, "number", "smallint", minimum=minimum, maximum=maximum)
+
+
+# Metres, degrees (aspect, slope) and shades of grey (0..255). What lies outside cannot be measured
+# in the study area; `features` relies on the distances' limits.
 INPUTS = (
-    Column("Elevation", "number", "smallint"),
-    Column("Aspect", "number", "smallint"),
-    Column("Slope", "number", "smallint"),
-    Column("Horizontal_Distance_To_Hydrology", "number", "smallint"),
-    Column("Vertical_Distance_To_Hydrology", "number", "smallint"),
-    Column("Horizontal_Distance_To_Roadways", "number", "smallint"),
-    Column("Hillshade_9am", "number", "smallint"),
-    Column("Hillshade_Noon", "number", "smallint"),
-    Column("Hillshade_3pm", "number", "smallint"),
-    Column("Horizontal_Distance_To_Fire_Points", "number", "smallint"),
+    _number("Elevation", 0, 4500),
+    _number("Aspect", 0, 360),
+    _number("Slope", 0, 90),
+    _number("Horizontal_Distance_To_Hydrology", 0, 4000),
+    _number("Vertical_Distance_To_Hydrology", -800, 800),
+    _number("Horizontal_Distance_To_Roadways", 0, 10000),
+    _number("Hillshade_9am", 0, 255),
+    _number("Hillshade_Noon", 0, 255),
+    _number("Hillshade_3pm", 0, 255),
+    _number("Horizontal_Distance_To_Fire_Points", 0, 10000),
     Column("Wilderness_Area", "category", "text", WILDERNESS_AREAS),
     Column("Soil_Type", "category", "text", SOIL_TYPES),
 )
-TARGET = Column("Cover_Type", "number", "smallint")
 CLASSES = (
     "Spruce/Fir",
     "Lodgepole Pine",
@@ -76,60 +83,10 @@ CLASSES = (
     "Krummholz",
 )
 
+TARGET = _number("Cover_Type", 0, len(CLASSES) - 1)
+
 COLUMNS = (*INPUTS, TARGET)
 """The columns in the order of the data API's rows and of the table."""
 
 BATCHES = tuple(range(1, 11))
 """The numbers of the batches that the data arrives in."""
-
-Row = tuple[int | str, ...]
-"""One checked row, in the order of ``COLUMNS``."""
-
-_SMALLINT = range(-(2**15), 2**15)
-
-
-def parse_rows(rows: Sequence[Any]) -> list[Row]:
-    """Check the rows of one batch and give their numbers a number's type.
-
-    Args:
-        rows: As decoded from the data API: lists of ``len(COLUMNS)`` strings.
-
-    Returns:
-        The rows, in the same order.
-
-    Raises:
-        PipelineError: A row does not fit the table; names the row, the column and the value.
-    """
-    if not rows:
-        raise PipelineError("The batch has no rows: look at the log of the data API.")
-    return [_parse_row(row, position) for position, row in enumerate(rows, start=1)]
-
-
-def _parse_row(row: Any, position: int) -> Row:
-    if not isinstance(row, list) or len(row) != len(COLUMNS):
-        raise PipelineError(
-            f"Row {position} of the batch is not a list of {len(COLUMNS)} values: {row!r:.200}. "
-            "Check that the connection covertype_data_api points to the data API."
-        )
-    return tuple(
-        _parse_value(column, value, position) for column, value in zip(COLUMNS, row, strict=True)
-    )
-
-
-def _parse_value(column: Column, value: Any, position: int) -> int | str:
-    if column.kind == "category":
-        if value in column.categories:
-            return str(value)
-    else:
-        try:
-            number = int(value)
-        except (TypeError, ValueError):
-            pass
-        else:
-            permitted = range(len(CLASSES)) if column is TARGET else _SMALLINT
-            if number in permitted:
-                return number
-    raise PipelineError(
-        f"Row {position} of the batch has {value!r:.100} as {column.name}, which does not fit the "
-        "table. Nothing of this batch was stored: ask the owner of the data API."
-    )

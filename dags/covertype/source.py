@@ -6,7 +6,6 @@ from typing import Any
 import requests
 
 from covertype.errors import PipelineError
-from covertype.schema import Row, parse_rows
 
 BATCH_SECONDS = 5.0
 """How long a batch lasts when the data API does not say."""
@@ -22,31 +21,38 @@ class Batch:
 
     Attributes:
         number: The batch the rows were drawn from.
-        rows: The drawn rows, checked.
+        rows: The drawn rows as they were sent, not checked.
         seconds_left: Until a call gets rows of the next batch.
     """
 
     number: int
-    rows: list[Row]
+    rows: list[Any]
     seconds_left: float
 
 
 class DataSource:
-    """The data API as one group sees it."""
+    """The data API as one group sees it.
 
-    def __init__(self, base_url: str, group: int) -> None:
+    Args:
+        base_url: Its address.
+        group: The group's number.
+        fraction: How much of each batch to ask for, above 0 and at most 1.
+    """
+
+    def __init__(self, base_url: str, group: int, fraction: float) -> None:
         self._base_url = base_url.rstrip("/")
         self.group = group
+        self.fraction = fraction
         self._session = requests.Session()
 
     def fetch(self) -> Batch:
-        """Draw a random tenth of the current batch.
+        """Draw random rows of the current batch.
 
         Raises:
             PipelineError: The data API does not answer, has handed out everything, or answers
                 something else than a batch.
         """
-        response = self._get("data")
+        response = self._get("data", fraction=self.fraction)
         try:
             body = response.json()
             number, rows = int(body["batch_number"]), body["data"]
@@ -56,7 +62,12 @@ class DataSource:
                 f"The data API at {self._base_url} sent something else than a batch ({error!r}): "
                 "check that the connection covertype_data_api points to it."
             ) from error
-        return Batch(number, parse_rows(rows), seconds_left)
+        if not isinstance(rows, list) or not rows:
+            raise PipelineError(
+                f"The data API sent batch {number} without rows: look at its log, and check the "
+                "variable covertype_fraction."
+            )
+        return Batch(number, rows, seconds_left)
 
     def restart(self) -> None:
         """Make the group start again at its first batch.
@@ -66,10 +77,12 @@ class DataSource:
         """
         self._get("restart_data_generation")
 
-    def _get(self, path: str) -> requests.Response:
+    def _get(self, path: str, **parameters: float) -> requests.Response:
         url = f"{self._base_url}/{path}"
         try:
-            response = self._session.get(url, params={"group_number": self.group}, timeout=_TIMEOUT)
+            response = self._session.get(
+                url, params={"group_number": self.group, **parameters}, timeout=_TIMEOUT
+            )
         except requests.RequestException as error:
             raise PipelineError(
                 f"The data API does not answer at {url} ({type(error).__name__}): start it, then "

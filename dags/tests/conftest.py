@@ -2,9 +2,7 @@
 
 import json
 import os
-import pwd
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
@@ -14,7 +12,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pandas as pd
@@ -35,29 +32,26 @@ os.environ |= {
     "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{AIRFLOW_HOME}/airflow.db",
 }
 
+from servers import free_port, running_postgres  # noqa: E402
+
+from covertype.audit import Audit  # noqa: E402
 from covertype.candidates import Candidate  # noqa: E402
-from covertype.dataset import Rows, encode  # noqa: E402
+from covertype.database import Database  # noqa: E402
+from covertype.dataset import Rows, Split, encode, split  # noqa: E402
+from covertype.evidence import Evidence  # noqa: E402
+from covertype.export import ExportedModel, export, feature_schema  # noqa: E402
+from covertype.gate import Contender  # noqa: E402
+from covertype.provenance import Provenance  # noqa: E402
 from covertype.registry import Registry, Tracking  # noqa: E402
 from covertype.schema import BATCHES, COLUMNS  # noqa: E402
-from covertype.store import BATCH_COLUMN, CovertypeStore, Database  # noqa: E402
+from covertype.store import BATCH_COLUMN, CovertypeStore  # noqa: E402
+from covertype.training import fit  # noqa: E402
 
 SAMPLE = Path(__file__).parent / "data" / "covertype_sample.csv"
 
 
 def pytest_unconfigure() -> None:
     shutil.rmtree(AIRFLOW_HOME, ignore_errors=True)
-
-
-def shrink(candidate: Candidate, members: int) -> Candidate:
-    """The same family and settings with fewer members, to be quick."""
-    size = "max_iter" if candidate.family == "hist_gradient_boosting" else "n_estimators"
-    return replace(candidate, params=candidate.params | {size: members})
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @pytest.fixture(scope="session")
@@ -74,6 +68,11 @@ def rows(sample: pd.DataFrame) -> Rows:
 
 
 @pytest.fixture(scope="session")
+def parts(rows: Rows) -> Split:
+    return split(rows)
+
+
+@pytest.fixture(scope="session")
 def raw_batches(sample: pd.DataFrame) -> dict[int, list[list[str]]]:
     """The sample as the data API hands it out: lists of strings, by batch."""
     names = [column.name for column in COLUMNS]
@@ -83,64 +82,54 @@ def raw_batches(sample: pd.DataFrame) -> dict[int, list[list[str]]]:
     }
 
 
+# --- models -----------------------------------------------------------------------------------
+
+# Fit to the sample, they pass all checks; the second is worse by more than noise.
+GOOD = Candidate("good", "extra_trees", {"n_estimators": 31, "max_features": 0.4})
+WORSE = Candidate("worse", "extra_trees", {"n_estimators": 5, "max_depth": 9, "max_features": 0.4})
+
+
+@pytest.fixture(scope="session")
+def good(parts: Split) -> ExportedModel:
+    return export(fit(GOOD, parts.fit, threads=2), parts.test.features)
+
+
+@pytest.fixture(scope="session")
+def worse(parts: Split) -> ExportedModel:
+    return export(fit(WORSE, parts.fit, threads=2), parts.test.features)
+
+
+def evidence_of(model: ExportedModel, parts: Split) -> Evidence:
+    return Evidence(parts.fit.hashes, parts.test.features, model.expected)
+
+
+def contender_of(model: ExportedModel, parts: Split, version: int = 1) -> Contender:
+    """A version as MLflow would give it."""
+    return Contender(
+        version, model.content, feature_schema(model.sha256), evidence_of(model, parts)
+    )
+
+
 # --- Postgres ---------------------------------------------------------------------------------
-
-
-def _postgres_programs() -> Path:
-    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
-    program = str(found[-1]) if found else shutil.which("initdb")
-    assert program, "the store's tests need Postgres: apt-get install postgresql"
-    return Path(program).parent
 
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[Database]:
     """A server of its own with the pipeline's account: it may create in public, no more."""
-    programs = _postgres_programs()
-    folder = Path(tempfile.mkdtemp(prefix="covertype-postgres-"))
-    # Postgres refuses to run as root.
-    owner: dict[str, Any] = {"cwd": folder}
-    if os.geteuid() == 0:
-        owner["user"] = "postgres"
-        os.chown(folder, pwd.getpwnam("postgres").pw_uid, -1)
-    port = free_port()
-    data = folder / "data"
-    subprocess.run(
-        [programs / "initdb", "-D", data, "-A", "trust", "-U", "postgres", "--no-sync"],
-        check=True,
-        capture_output=True,
-        **owner,
-    )
-    settings = f"-F -p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={folder}"
-    control: list[Path | str] = [programs / "pg_ctl", "-D", data, "-w", "-l", folder / "log"]
-    subprocess.run([*control, "-o", settings, "start"], check=True, capture_output=True, **owner)
-    try:
-        for statement in (
-            "CREATE ROLE covertype LOGIN",
-            "CREATE DATABASE airflow",
-            "GRANT CREATE, USAGE ON SCHEMA public TO covertype",
-        ):
-            database = "airflow" if statement.startswith("GRANT") else "postgres"
-            subprocess.run(
-                [
-                    *(str(programs / "psql"), "-qX", "-h", "127.0.0.1", "-p", str(port)),
-                    *("-U", "postgres", "-d", database, "-c", statement),
-                ],
-                check=True,
-                capture_output=True,
-                **owner,
-            )
-        yield Database("127.0.0.1", port, "airflow", "covertype", "unused")
-    finally:
-        subprocess.run([*control, "-m", "immediate", "stop"], capture_output=True, **owner)
-        shutil.rmtree(folder, ignore_errors=True)
+    with running_postgres() as database:
+        yield database
 
 
 @pytest.fixture
 def store(postgres: Database) -> CovertypeStore:
-    """An empty store."""
+    """An empty store without a history."""
     store = CovertypeStore(postgres)
-    store.clear()
+    store.create()
+    with postgres.transaction() as cursor:
+        cursor.execute(
+            "TRUNCATE covertype, covertype_staging, covertype_staged_batches, covertype_loads, "
+            "covertype_rejected"
+        )
     return store
 
 
@@ -201,6 +190,7 @@ def mlflow_server() -> Iterator[Tracking]:
             experiment="covertype",
             model_name="modelo1",
             alias="production",
+            candidate_alias="candidate",
         )
     finally:
         os.killpg(server.pid, 15)
@@ -220,20 +210,20 @@ def _wait_for(url: str, server: subprocess.Popen[bytes], log: Path, seconds: flo
     pytest.fail(f"{url} did not come up:\n{log.read_text()[-3000:]}")
 
 
+PROVENANCE = Provenance(commit="c0ffee", lock_sha256="10c4", pipeline_run="tests")
+
+
 @pytest.fixture
 def registry(mlflow_server: Tracking, request: pytest.FixtureRequest) -> Registry:
     """A registry whose model and experiment belong to one test."""
-    name = request.node.name
-    return Registry(
-        Tracking(
-            mlflow_server.uri,
-            mlflow_server.username,
-            mlflow_server.password,
-            experiment=name,
-            model_name=name,
-            alias=mlflow_server.alias,
-        )
-    )
+    name = request.node.name.replace("[", "-").replace("]", "")
+    return Registry(replace(mlflow_server, experiment=name, model_name=name), PROVENANCE)
+
+
+@pytest.fixture
+def audit(postgres: Database, registry: Registry) -> Audit:
+    """The decisions about that model."""
+    return Audit(postgres, registry.tracking.model_name)
 
 
 # --- data API ---------------------------------------------------------------------------------
@@ -273,11 +263,14 @@ class FakeDataApi:
         if self.position == len(self.batches):
             return 400, json.dumps({"detail": "All batches were given."})
         self.position += 1
+        rows = self.batches[self.position]
+        # Of the sample: it stands for a tenth.
+        share = float(parse_qs(parts.query)["fraction"][0]) / 0.1
         return 200, json.dumps(
             {
                 "group_number": group,
                 "batch_number": self.position,
-                "data": self.batches[self.position],
+                "data": rows[: round(len(rows) * share)],
             }
         )
 

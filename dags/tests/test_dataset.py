@@ -4,9 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from covertype.dataset import Rows, encode, split, unseen
+from covertype.dataset import Rows, Split, encode, folds, split, stratified_share
 from covertype.errors import PipelineError
-from covertype.schema import BATCHES, CLASSES, COLUMNS, INPUTS
+from covertype.schema import BATCHES, CLASSES, COLUMNS, INPUTS, TARGET
 from covertype.store import BATCH_COLUMN
 
 RANGES = {
@@ -87,43 +87,47 @@ def test_the_hash_is_the_same_on_every_machine() -> None:
     assert row.hashes.tolist() == [7319567967338200032]
 
 
-def test_parts_are_disjoint_and_complete(rows: Rows) -> None:
-    parts = split(rows)
-    hashes = [set(part.hashes.tolist()) for part in (parts.train, parts.validation, parts.test)]
-    assert len(set().union(*hashes)) == sum(map(len, hashes)) == len(rows)
-    assert set(parts.fit.hashes.tolist()) == hashes[0] | hashes[1]
+def test_parts_are_disjoint_and_complete(rows: Rows, parts: Split) -> None:
+    fitted, held_out = (set(part.hashes.tolist()) for part in (parts.fit, parts.test))
+    assert not fitted & held_out
+    assert fitted | held_out == set(rows.hashes.tolist())
 
 
-def test_every_stratum_is_held_out_in_proportion(rows: Rows) -> None:
-    parts = split(rows)
-    for stratum, count in zip(*np.unique(rows.strata, return_counts=True), strict=True):
-        assert abs((parts.test.strata == stratum).sum() - 0.1 * count) <= 0.5
-        # Lies between two rounded borders.
-        assert abs((parts.validation.strata == stratum).sum() - 0.1 * count) < 1
+def test_a_tenth_is_held_out_of_all_batches_and_classes(rows: Rows, parts: Split) -> None:
+    assert 0.09 < len(parts.test) / len(rows) < 0.11
     assert set(parts.test.batches.tolist()) == set(BATCHES)
     assert set(parts.test.labels.tolist()) == set(range(len(CLASSES)))
 
 
-def test_the_split_does_not_depend_on_the_order(sample: pd.DataFrame, rows: Rows) -> None:
+def test_a_row_is_held_out_of_every_load_or_of_none(sample: pd.DataFrame, parts: Split) -> None:
+    held_out = set(parts.test.hashes.tolist())
+    for seed in (1, 2):
+        other = split(encode(sample.sample(frac=0.6, random_state=seed)))
+        assert set(other.test.hashes.tolist()) <= held_out
+        assert not set(other.fit.hashes.tolist()) & held_out
+
+
+def test_the_split_does_not_depend_on_the_order(sample: pd.DataFrame, parts: Split) -> None:
     again = split(encode(sample.iloc[::-1]))
-    assert np.array_equal(again.test.features, split(rows).test.features)
-    assert again.cuts == split(rows).cuts
+    assert np.array_equal(again.test.features, parts.test.features)
 
 
-def test_held_out_rows_of_the_same_load_are_unseen_and_the_others_not(rows: Rows) -> None:
-    parts = split(rows)
-    assert unseen(parts.test, parts.cuts).all()
-    assert not unseen(parts.fit, parts.cuts).any()
+def test_a_share_and_the_folds_have_all_classes_in_proportion(rows: Rows) -> None:
+    share = stratified_share(rows, 0.25)
+    fold = folds(rows, 3)
+    for number in range(len(CLASSES)):
+        count = (rows.labels == number).sum()
+        assert (share.labels == number).sum() == np.ceil(0.25 * count)
+        sizes = np.bincount(fold[rows.labels == number], minlength=3)
+        assert sizes.max() - sizes.min() <= 1
+    assert len(stratified_share(rows, 1)) == len(rows)
 
 
-def test_no_row_that_was_trained_on_is_unseen_after_another_load(sample: pd.DataFrame) -> None:
-    first = split(encode(sample.sample(frac=0.6, random_state=1)))
-    second = split(encode(sample.sample(frac=0.6, random_state=2)))
-    trained_on = set(first.fit.hashes.tolist())
-    comparable = second.test.take(unseen(second.test, first.cuts))
-    assert not trained_on & set(comparable.hashes.tolist())
-    assert trained_on & set(second.test.hashes.tolist()), "the loads overlap, or this tests nothing"
-    assert len(comparable) > 0.5 * len(second.test)
+def test_limits_of_the_schema_hold_for_real_rows() -> None:
+    for column in (*INPUTS, TARGET):
+        if column.name in RANGES:
+            low, high = RANGES[column.name]
+            assert column.minimum <= low < high <= column.maximum
 
 
 def test_too_few_rows_are_refused(sample: pd.DataFrame) -> None:
