@@ -193,14 +193,18 @@ def test_each_dag_runs_by_hand(platform: Platform, airflow: httpx.Client, dag: s
     assert airflow.get(path).json()["state"] == "success"
 
 
-def test_loaded_rows_have_no_duplicates(platform: Platform) -> None:
+def covertype_query(platform: Platform, query: str) -> str:
+    """Return what a query answers, a line for each row."""
     password = platform.secret("postgres_admin_password")
-    query = "select count(*), count(distinct batch_number) from public.covertype"
-    answer = platform.ssh(
+    return platform.ssh(
         f"PGPASSWORD={password} docker exec --env PGPASSWORD postgres "
         f"psql -h 127.0.0.1 -U postgres -d airflow -Atc '{query}'"
     )
-    assert answer.strip() == "58100|10"
+
+
+def test_loaded_rows_have_no_duplicates(platform: Platform) -> None:
+    query = "select count(*), count(distinct batch_number) from public.covertype"
+    assert covertype_query(platform, query).strip() == "58100|10"
 
 
 def test_tasks_ran_on_celery_workers(platform: Platform, airflow: httpx.Client) -> None:
@@ -209,6 +213,57 @@ def test_tasks_ran_on_celery_workers(platform: Platform, airflow: httpx.Client) 
     tasks = airflow.get(path).json()["task_instances"]
     assert tasks
     assert all(task["hostname"].startswith("airflow-worker-") for task in tasks)
+
+
+# --- models ---------------------------------------------------------------------------------
+
+
+def wait_for_answers_of(platform: Platform, version: int, seconds: float) -> None:
+    """Wait until every replica answers with this version."""
+
+    def all_answer() -> bool:
+        # More than the replicas, which nginx asks in turn.
+        answers = [platform.predict().json() for _ in range(8)]
+        return {answer["model"]["version"] for answer in answers} == {str(version)}
+
+    took = platform.wait_for(f"version {version}", seconds, all_answer)
+    print(f"all replicas answer with version {version} after {took:.1f} s")
+
+
+def test_promote_roll_back_promote(platform: Platform) -> None:
+    registry = httpx.Client(
+        base_url=platform.url(5000, "/api/2.0/mlflow/registered-models"),
+        auth=("admin", platform.secret("mlflow_admin_password")),
+        timeout=30,
+    )
+    alias = {"name": "modelo1", "alias": "production"}
+    with registry:
+        holder = registry.get("/alias", params=alias).json()["model_version"]
+        best = int(holder["version"])
+        assert best != 1, "the baseline is in production"
+        assert platform.make("promote VERSION=1").status != 0, "the worse version was promoted"
+        # The checks decide alone where no version is in production.
+        assert registry.request("DELETE", "/alias", json=alias).status_code == 200
+    assert platform.make("promote VERSION=1").status == 0
+    wait_for_answers_of(platform, 1, 30)
+    assert platform.make(f"promote VERSION={best}").status == 0
+    wait_for_answers_of(platform, best, 5)
+    assert platform.make("rollback").status == 0
+    wait_for_answers_of(platform, 1, 5)
+    assert platform.make(f"promote VERSION={best}").status == 0
+    wait_for_answers_of(platform, best, 5)
+
+    query = "select action, version, accepted from model_promotions order by decided_at"
+    decisions = covertype_query(platform, query).split()
+    assert decisions[-5:] == [
+        "promote|1|f",
+        "promote|1|t",
+        f"promote|{best}|t",
+        "rollback|1|t",
+        f"promote|{best}|t",
+    ]
+    listed = platform.make("models").output
+    assert re.search(rf"^ *{best} .*since", listed, flags=re.MULTILINE)
 
 
 # --- scaling and faults ---------------------------------------------------------------------

@@ -83,6 +83,7 @@ class Connections:
             model_name=self._model_name(),
             alias=self.variable("covertype_production_alias", "production"),
             candidate_alias=self.variable("covertype_candidate_alias", "candidate"),
+            previous_alias=self.variable("covertype_previous_alias", "previous"),
         )
         provenance = Provenance(
             commit=self.variable("covertype_commit", UNKNOWN),

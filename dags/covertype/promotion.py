@@ -5,7 +5,7 @@ import logging
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from covertype.audit import Audit, Entry, previous_version
+from covertype.audit import Audit, Decisions, Entry, previous_version
 from covertype.dataset import Rows, encode, split
 from covertype.errors import PipelineError
 from covertype.gate import Assessment, Decision, assess, decide
@@ -109,6 +109,7 @@ class Promotions:
                 )
                 decisions.record(entry)
                 self.registry.promote(previous)
+                self._keep_ready(decisions, previous)
         self._tag(Decision(previous, current, True, reason), "rolled back to")
         _log.info("Version %d is in production again, in the place of %d", previous, current)
         return current, previous
@@ -129,8 +130,17 @@ class Promotions:
             decisions.record(self._entry(decision))
             if decision.accepted:
                 self.registry.promote(decision.version)
+                self._keep_ready(decisions, decision.version)
         self._tag(decision, "promoted" if decision.accepted else "refused")
         _log.info("Version %d: %s", decision.version, decision.reason)
+
+    def _keep_ready(self, decisions: Decisions, production: int) -> None:
+        """Mark the version that a rollback from the one in production would bring back."""
+        try:
+            previous = previous_version(decisions.entries(), production)
+        except PipelineError:
+            return  # the first version that ever was in production
+        self.registry.keep_ready(previous)
 
     def _note_missing(self, current: int) -> None:
         """Note a promotion whose note was lost, because the task died right after it."""

@@ -46,6 +46,8 @@ class Tracking:
         alias: Which of its versions the inference API serves.
         candidate_alias: Which of its versions may be served next: the inference API loads it
             aside while the gate decides, so that the change is at once.
+        previous_alias: The version that a rollback brings back, which the inference API keeps
+            loaded for the same reason.
     """
 
     uri: str
@@ -55,6 +57,7 @@ class Tracking:
     model_name: str
     alias: str
     candidate_alias: str
+    previous_alias: str
 
 
 @dataclass(frozen=True)
@@ -317,6 +320,13 @@ class Registry:
         with self._errors():
             self._client.set_registered_model_alias(
                 self.tracking.model_name, self.tracking.alias, str(version)
+            )
+
+    def keep_ready(self, version: int) -> None:
+        """Give a version the alias of the one that a rollback brings back."""
+        with self._errors():
+            self._client.set_registered_model_alias(
+                self.tracking.model_name, self.tracking.previous_alias, str(version)
             )
 
     def _evidence(self, run_id: str, folder: str) -> Evidence | None:

@@ -191,6 +191,7 @@ def mlflow_server() -> Iterator[Tracking]:
             model_name="modelo1",
             alias="production",
             candidate_alias="candidate",
+            previous_alias="previous",
         )
     finally:
         os.killpg(server.pid, 15)
