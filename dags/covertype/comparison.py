@@ -12,7 +12,7 @@ from covertype.schema import CLASSES
 SIGNIFICANCE = 0.05
 """A difference that chance alone brings as often as this, or more often, is noise."""
 
-_RESAMPLES = 4000
+_RESAMPLES = 2000
 _SEED = 20250330
 
 

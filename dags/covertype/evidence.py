@@ -57,7 +57,7 @@ class Evidence:
                     arrays["inputs"].astype(np.float32),
                     arrays["expected"].astype(np.int64),
                 )
-        except (KeyError, OSError, EOFError, AttributeError, zipfile.BadZipFile) as error:
+        except (KeyError, ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
             raise ValueError(f"{FILE_NAME} cannot be read: {error!r}") from error
         if not len(evidence.fitted) or len(evidence.inputs) != len(evidence.expected):
             raise ValueError(f"{FILE_NAME} is incomplete")

@@ -3,6 +3,7 @@
 import json
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from covertype.audit import Audit, Decisions, Entry, previous_version
@@ -67,7 +68,7 @@ class Promotions:
         for contender in sorted(contenders, key=lambda one: (-one.objective, -one.version)):
             taken = next((done.version for done in decisions if done.accepted), None)
             if contender.failures:
-                decision = decide(contender, None, held_out)
+                decision = replace(decide(contender, None, held_out), current=current)
             elif taken is not None and taken != current:
                 reason = f"Version {taken} of the same run is better."
                 decision = Decision(contender.version, taken, False, reason, contender.figures)

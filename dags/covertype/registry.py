@@ -292,16 +292,12 @@ class Registry:
 
     def production(self) -> int | None:
         """The version that carries the production alias, if any does."""
+        # Searched for, since asking for the alias of a model that does not exist yet is answered
+        # as a lack of rights.
         with self._errors():
-            try:
-                found = self._client.get_model_version_by_alias(
-                    self.tracking.model_name, self.tracking.alias
-                )
-            except MlflowException as error:
-                if error.error_code in _NOT_FOUND:
-                    return None
-                raise
-            return int(found.version)
+            found = self._client.search_registered_models(f"name='{self.tracking.model_name}'")
+            version = found[0].aliases.get(self.tracking.alias) if found else None
+            return None if version is None else int(version)
 
     @contextmanager
     def announced(self, version: int) -> Iterator[None]:

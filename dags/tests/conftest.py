@@ -35,6 +35,7 @@ os.environ |= {
 from servers import free_port, running_postgres  # noqa: E402
 
 from covertype.audit import Audit  # noqa: E402
+from covertype.budget import ServingCost  # noqa: E402
 from covertype.candidates import Candidate  # noqa: E402
 from covertype.database import Database  # noqa: E402
 from covertype.dataset import Rows, Split, encode, split  # noqa: E402
@@ -99,6 +100,11 @@ def worse(parts: Split) -> ExportedModel:
     return export(fit(WORSE, parts.fit, threads=2), parts.test.features)
 
 
+def cost_without_measuring(content: bytes, _: Any) -> ServingCost:
+    """In the place of ``budget.measure``, which starts a process for each model."""
+    return ServingCost(float(len(content)), 100e6, 1.0, 20.0, 50.0)
+
+
 def evidence_of(model: ExportedModel, parts: Split) -> Evidence:
     return Evidence(parts.fit.hashes, parts.test.features, model.expected)
 
@@ -108,6 +114,21 @@ def contender_of(model: ExportedModel, parts: Split, version: int = 1) -> Conten
     return Contender(
         version, model.content, feature_schema(model.sha256), evidence_of(model, parts)
     )
+
+
+class SampleStore(CovertypeStore):
+    """Reads the sample instead of a table."""
+
+    def __init__(self, frame: pd.DataFrame) -> None:
+        self._frame = frame
+
+    def read(self) -> pd.DataFrame:
+        return self._frame
+
+
+@pytest.fixture
+def sample_store(sample: pd.DataFrame) -> SampleStore:
+    return SampleStore(sample)
 
 
 # --- Postgres ---------------------------------------------------------------------------------

@@ -62,11 +62,12 @@ def test_the_bootstrap_keeps_its_level() -> None:
     """Of models that are equally good, few are taken for better or worse."""
     random = np.random.default_rng(1)
     p_values = []
-    for _ in range(200):
+    for _ in range(60):
         labels = random.integers(0, 7, 400)
         pair = [np.where(random.random(400) < 0.9, labels, (labels + 1) % 7) for _ in range(2)]
         p_values.append(macro_f1_difference(labels, *pair).p_value)
-    assert 0.01 <= np.mean(np.array(p_values) < 0.05) <= 0.10
+    assert np.mean(np.array(p_values) < 0.05) <= 0.10
+    assert 0.3 < np.median(p_values) < 0.7
 
 
 def test_recall_is_compared_within_each_class() -> None:

@@ -3,17 +3,22 @@
 import itertools
 from collections.abc import Iterator
 from contextlib import nullcontext
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from servers import free_port
 
-from conftest import DAGS_FOLDER, FakeDataApi, free_port, shrink
-from covertype import pipeline, schema
-from covertype.candidates import SEARCH_SPACE
+from conftest import DAGS_FOLDER, PROVENANCE, FakeDataApi
+from covertype import plan, schema
+from covertype.audit import Audit
+from covertype.connections import of_task, of_worker
+from covertype.database import Database
+from covertype.errors import PipelineError
 from covertype.registry import Registry, Tracking
-from covertype.store import CovertypeStore, Database
+from covertype.store import CovertypeStore
 
 SCHEDULES = {
     "Cargar_datos": "0 0 * * *",
@@ -46,7 +51,9 @@ def no_waiting(dags: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     """Tasks are tried again at once."""
     for dag in dags.values():
         for task in dag.tasks:
-            if not task.is_mapped:
+            if task.is_mapped:
+                monkeypatch.setitem(task.partial_kwargs, "retry_delay", timedelta(0))
+            else:
                 monkeypatch.setattr(task, "retry_delay", timedelta(0))
 
 
@@ -87,7 +94,9 @@ def test_every_task_retries_and_ends(dags: dict[str, Any], dag_id: str) -> None:
             [
                 "search.check_requirements",
                 "search.start_search",
-                "search.score_candidate",
+                "search.score_on_share",
+                "search.select_candidates",
+                "search.score_on_all",
                 "search.register_best",
                 "promote.promote_if_better",
             ],
@@ -102,7 +111,9 @@ def test_every_task_retries_and_ends(dags: dict[str, Any], dag_id: str) -> None:
                 "train.train_baseline",
                 "search.check_requirements",
                 "search.start_search",
-                "search.score_candidate",
+                "search.score_on_share",
+                "search.select_candidates",
+                "search.score_on_all",
                 "search.register_best",
                 "promote.promote_if_better",
             ],
@@ -111,7 +122,8 @@ def test_every_task_retries_and_ends(dags: dict[str, Any], dag_id: str) -> None:
 )
 def test_tasks_run_one_after_the_other(dags: dict[str, Any], dag_id: str, order: list[str]) -> None:
     dag = dags[dag_id]
-    assert set(dag.task_ids) == set(order)
+    # It runs only when the search has failed.
+    assert set(dag.task_ids) - {"search.mark_failed"} == set(order)
     for earlier, later in itertools.pairwise(order):
         assert later in dag.get_task(earlier).get_flat_relative_ids(upstream=False)
 
@@ -169,6 +181,7 @@ def platform(
         "AIRFLOW_CONN_MLFLOW": f"http://{login}@{address}/http",
         "AIRFLOW_VAR_COVERTYPE_GROUP_NUMBER": "4",
         "AIRFLOW_VAR_COVERTYPE_MODEL_NAME": "from-dags",
+        "AIRFLOW_VAR_COVERTYPE_COMMIT": "c0ffee",
     }.items():
         monkeypatch.setenv(name, uri)
     yield data_api
@@ -178,32 +191,75 @@ def states(run: Any) -> dict[str, str]:
     return {f"{ti.task_id}[{ti.map_index}]": str(ti.state) for ti in run.get_task_instances()}
 
 
+def registry_of_dags(mlflow_server: Tracking) -> Registry:
+    return Registry(replace(mlflow_server, model_name="from-dags"), PROVENANCE)
+
+
 def test_the_whole_flow(
+    platform: FakeDataApi,
+    dags: dict[str, Any],
+    store: CovertypeStore,
+    postgres: Database,
+    mlflow_server: Tracking,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # A small search: this test is about the order of things.
+    monkeypatch.setattr(plan, "FAMILIES", ("random_forest", "extra_trees", "extra_trees"))
+    run = dags["Flujo_completo"].test(run_conf={"covertype_fraction": 0.1})
+    assert run.state == "success", states(run)
+    ended = states(run)
+    assert len([name for name in ended if "score_on_share" in name]) == 3
+    assert len([name for name in ended if "score_on_all" in name]) == 2
+    assert ended["search.mark_failed[-1]"] == "skipped"
+    assert platform.calls[:2] == [
+        "/restart_data_generation?group_number=4",
+        "/data?group_number=4&fraction=0.1",
+    ]
+    assert {batch: state.rows for batch, state in store.status().items()} == dict.fromkeys(
+        schema.BATCHES, 300
+    )
+    registry = registry_of_dags(mlflow_server)
+    assert registry.production() in (1, 2)
+    found = {one.info.run_name: one for one in registry._search_runs("")}
+    assert {"baseline", "search"} < set(found)
+    assert {one.info.status for one in found.values()} == {"FINISHED"}
+    assert found["search"].data.tags["mlflow.source.git.commit"] == "c0ffee"
+    decided = Audit(postgres, "from-dags").entries()
+    assert [entry.accepted for entry in decided].count(True) == 1
+    assert decided[0].decided_by.startswith("Flujo_completo/")
+
+
+def test_a_search_that_fails_is_failed_in_mlflow_and_registers_nothing(
     platform: FakeDataApi,
     dags: dict[str, Any],
     store: CovertypeStore,
     mlflow_server: Tracking,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    # Fewer members for each candidate: this test is about the order of things.
-    monkeypatch.setattr(
-        pipeline, "SEARCH_SPACE", [shrink(candidate, 3) for candidate in SEARCH_SPACE]
-    )
-    run = dags["Flujo_completo"].test()
-    assert run.state == "success", states(run)
-    candidates = [name for name in states(run) if "score_candidate" in name]
-    assert len(candidates) == len(SEARCH_SPACE)
-    assert platform.calls[0] == "/restart_data_generation?group_number=4"
-    assert {batch: state.rows for batch, state in store.status().items()} == dict.fromkeys(
-        schema.BATCHES, 300
-    )
-    registry = Registry(
-        Tracking(
-            *(mlflow_server.uri, mlflow_server.username, mlflow_server.password),
-            *("covertype", "from-dags", "production"),
-        )
-    )
-    assert registry.production() in (1, 2)
+    monkeypatch.setenv("AIRFLOW_VAR_COVERTYPE_EXPERIMENT", "failing")
+    monkeypatch.setattr(plan, "FAMILIES", ("extra_trees",))
+    assert dags["Cargar_datos"].test().state == "success"
+    registry = registry_of_dags(replace(mlflow_server, experiment="failing"))
+    before = registry.versions()
+    monkeypatch.setattr("covertype.scoring.cross_validated", None)
+    run = dags["Procesa_data"].test()
+    assert run.state == "failed"
+    assert states(run)["search.mark_failed[-1]"] == "success"
+    found = {one.info.run_name: one.info.status for one in registry._search_runs("")}
+    assert found == {"search": "FAILED", "01-extra_trees": "FAILED"}
+    assert registry.versions() == before
+
+
+def test_the_fraction_of_a_run_is_the_variables_unless_it_is_given(
+    platform: FakeDataApi, dags: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AIRFLOW_VAR_COVERTYPE_FRACTION", "0.05")
+    assert dags["Cargar_datos"].test().state == "success"
+    assert platform.calls[0] == "/data?group_number=4&fraction=0.05"
+    platform.position = 0
+    platform.calls.clear()
+    assert dags["Cargar_datos"].test(run_conf={"covertype_fraction": 0.08}).state == "success"
+    assert platform.calls[0] == "/data?group_number=4&fraction=0.08"
 
 
 def test_a_load_from_a_source_that_is_exhausted_fails_and_says_what_to_do(
@@ -225,18 +281,19 @@ def test_training_without_data_fails_and_says_what_to_do(
     assert "run the DAG Cargar_datos" in capfd.readouterr().out + caplog.text
 
 
-def test_an_unknown_group_fails_at_once_naming_the_variable(
+@pytest.mark.parametrize(
+    ("variable", "value"), [("covertype_group_number", "11"), ("covertype_fraction", "1.5")]
+)
+def test_a_wrong_variable_fails_and_is_named(
     platform: FakeDataApi,
     dags: dict[str, Any],
     monkeypatch: pytest.MonkeyPatch,
-    caplog: Any,
-    capfd: Any,
+    variable: str,
+    value: str,
 ) -> None:
-    monkeypatch.setenv("AIRFLOW_VAR_COVERTYPE_GROUP_NUMBER", "11")
-    run = dags["Cargar_datos"].test()
-    assert run.state == "failed"
-    assert "covertype_group_number is '11'" in capfd.readouterr().out + caplog.text
-    assert platform.calls == []
+    monkeypatch.setenv(f"AIRFLOW_VAR_{variable.upper()}", value)
+    with pytest.raises(PipelineError, match=f"{variable} is '{value}'"):
+        of_task("a run").source()
 
 
 def test_a_server_that_is_down_is_named(
@@ -250,3 +307,12 @@ def test_a_server_that_is_down_is_named(
     run = dags["Borrar_datos"].test()
     assert run.state == "failed"
     assert "The data API does not answer" in capfd.readouterr().out + caplog.text
+
+
+def test_a_program_in_a_worker_finds_the_services_outside_of_any_task(
+    platform: FakeDataApi, store: CovertypeStore, mlflow_server: Tracking
+) -> None:
+    """As `make models` does, which runs no task."""
+    promotions = of_worker("ana").promotions()
+    assert promotions.registry.tracking == replace(mlflow_server, model_name="from-dags")
+    assert of_worker("ana").store().status() == {}

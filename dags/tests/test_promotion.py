@@ -1,183 +1,260 @@
-"""Code tests of registering and promoting, on a real MLflow server."""
+"""Code tests of promotion and rollback, on a real MLflow and a real Postgres."""
 
-import hashlib
+from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
-import mlflow
-import pandas as pd
 import pytest
 
-from conftest import free_port
-from covertype import pipeline
-from covertype.candidates import Candidate
-from covertype.dataset import Rows, split
+from conftest import SampleStore, cost_without_measuring, evidence_of
+from covertype import evidence, gate, production
+from covertype.audit import Audit, Entry, previous_version
+from covertype.connections import Connections
+from covertype.database import Database
+from covertype.dataset import Split
 from covertype.errors import PipelineError
-from covertype.export import export, feature_schema
-from covertype.promotion import decide, promote_best
-from covertype.registry import Registry, Tracking
-from covertype.store import CovertypeStore
-from covertype.training import fit
+from covertype.evidence import Evidence
+from covertype.export import ExportedModel
+from covertype.promotion import Promotions
+from covertype.registry import Registry
 
-GOOD = Candidate("good", "extra_trees", {"n_estimators": 10, "max_features": 0.6})
-POOR = Candidate("poor", "extra_trees", {"n_estimators": 3, "max_depth": 3})
-
-
-class SampleStore(CovertypeStore):
-    """Reads the sample instead of a table."""
-
-    def __init__(self, frame: pd.DataFrame) -> None:
-        self._frame = frame
-
-    def read(self) -> pd.DataFrame:
-        return self._frame
+Register = Callable[..., int]
 
 
 @pytest.fixture
-def sample_store(sample: pd.DataFrame) -> SampleStore:
-    return SampleStore(sample)
+def register(registry: Registry, parts: Split) -> Register:
+    """Registers a model with its evidence; gives the version."""
+    numbers = iter(range(100))
+
+    def make(model: ExportedModel, proof: Evidence | None = None) -> int:
+        with registry.run(f"run-{next(numbers)}", "a run") as run_id:
+            proof = proof or evidence_of(model, parts)
+            registry.log_files({evidence.FILE_NAME: proof.dump()})
+            return registry.register(model, run_id, {"candidate": "made"}, "A card.")
+
+    return make
 
 
-def register(candidate: Candidate, rows: Rows, registry: Registry) -> int:
-    parts = split(rows)
-    with registry.run(candidate.name):
-        model = export(fit(candidate, parts.fit, threads=2), parts.test.features)
-        return registry.register(model, parts.cuts, {"candidate": candidate.name})
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gate, "measure", cost_without_measuring)
+
+
+@pytest.fixture
+def promotions(sample_store: SampleStore, registry: Registry, audit: Audit) -> Promotions:
+    return Promotions(sample_store, registry, audit, "ana")
 
 
 def tags(registry: Registry, version: int) -> dict[str, str]:
-    name = registry._tracking.model_name
-    found: dict[str, str] = registry._client.get_model_version(name, str(version)).tags
-    return found
+    return dict(next(one.tags for one in registry.versions() if one.number == version))
 
 
-def test_rule_the_first_version_takes_production() -> None:
-    decision = decide({1: 0.5, 2: 0.6}, None)
-    assert (decision.challenger, decision.promoted) == (2, True)
+def aliases(registry: Registry) -> dict[str, int]:
+    model = registry._client.get_registered_model(registry.tracking.model_name)
+    return {alias: int(version) for alias, version in model.aliases.items()}
 
 
-@pytest.mark.parametrize(("figure", "promoted"), [(0.61, True), (0.6, False), (0.59, False)])
-def test_rule_a_challenger_must_be_better(figure: float, promoted: bool) -> None:
-    decision = decide({7: figure, 6: 0.1}, (5, 0.6))
-    assert (decision.challenger, decision.promoted) == (7, promoted)
-    assert "0.6000 of 5" in decision.reason
+def history(audit: Audit) -> list[tuple[str, int, bool, int | None]]:
+    return [(one.action, one.version, one.accepted, one.previous) for one in audit.entries()]
 
 
-def test_better_is_promoted_and_worse_is_not(
-    registry: Registry, rows: Rows, sample_store: SampleStore
+def test_promote_refuse_and_roll_back(
+    registry: Registry,
+    promotions: Promotions,
+    audit: Audit,
+    register: Register,
+    good: ExportedModel,
+    worse: ExportedModel,
+    parts: Split,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    poor = register(POOR, rows, registry)
     assert registry.production() is None
-    assert promote_best([poor], sample_store, registry).promoted
-    assert registry.production() == poor
+    first, second = register(worse), register(good)
+    assert promotions.promote(first).accepted
+    assert aliases(registry) == {"production": first}
 
-    good = register(GOOD, rows, registry)
-    assert promote_best([good], sample_store, registry).promoted
-    assert registry.production() == good
-    assert tags(registry, good)["promotion"] == "promoted"
+    # The inference API can load the version before it is in production, and loads it no longer.
+    seen: list[dict[str, int]] = []
+    promote = registry.promote
 
-    worse = register(POOR, rows, registry)
-    decision = promote_best([worse], sample_store, registry)
-    assert not decision.promoted
-    assert registry.production() == good
-    assert tags(registry, worse)["promotion"] == "refused"
-    assert "not better" in tags(registry, worse)["promotion_reason"]
+    def note(version: int) -> None:
+        seen.append(aliases(registry))
+        promote(version)
 
-    # The task run again: nothing changes.
-    assert not promote_best([good], sample_store, registry).promoted
-    assert registry.production() == good
-    with pytest.raises(PipelineError, match="nothing to promote"):
-        promote_best([], sample_store, registry)
+    monkeypatch.setattr(registry, "promote", note)
+    assert promotions.promote(second).accepted
+    assert seen == [{"production": first, "candidate": second}]
+    assert aliases(registry) == {"production": second}
+    assert tags(registry, second)["decision"] == "promoted"
+    assert tags(registry, second)["decision_by"] == "ana"
+    assert "accuracy_p_value" in tags(registry, second)["decision_figures"]
 
+    # Refused: the worse one, and one that leaks.
+    refused = promotions.promote(first)
+    assert not refused.accepted
+    assert "not better" in tags(registry, first)["decision_reason"]
+    leaking = register(good, replace(evidence_of(good, parts), fitted=parts.test.hashes))
+    assert "Leak" in promotions.promote(leaking).reason
+    assert aliases(registry) == {"production": second}
 
-def test_what_is_registered_is_what_was_tested(
-    registry: Registry, rows: Rows, tmp_path: Path
-) -> None:
-    version = register(GOOD, rows, registry)
-    name = registry._tracking.model_name
-    folder = Path(
-        mlflow.artifacts.download_artifacts(f"models:/{name}/{version}", dst_path=str(tmp_path))
-    )
-    content = (folder / "model.onnx").read_bytes()
-    metadata: dict[str, Any] = mlflow.models.Model.load(str(folder)).metadata or {}
-    assert metadata["feature_schema"] == feature_schema(hashlib.sha256(content).hexdigest())
-    served = registry.fetch(version)
-    assert served.cuts == split(rows).cuts
-    assert len(content) < 45_000_000
-    # One file: the inference API fetches no external data.
-    assert sorted(path.name for path in folder.glob("*.onnx*")) == ["model.onnx"]
-
-
-def test_a_production_version_with_other_inputs_is_not_compared(
-    registry: Registry, rows: Rows, sample_store: SampleStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    version = register(POOR, rows, registry)
-    fetch = registry.fetch
-    monkeypatch.setattr(registry, "fetch", lambda number: replace(fetch(number), inputs=[]))
-    with pytest.raises(PipelineError, match="has other inputs"):
-        promote_best([version], sample_store, registry)
-    assert registry.production() is None
-
-
-def test_no_common_held_out_rows_is_said(
-    registry: Registry, rows: Rows, sample_store: SampleStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    version = register(POOR, rows, registry)
-    fetch = registry.fetch
-    nothing = dict.fromkeys(split(rows).cuts, 0)
-    monkeypatch.setattr(registry, "fetch", lambda number: replace(fetch(number), cuts=nothing))
-    with pytest.raises(PipelineError, match="Only 0 rows were held out"):
-        promote_best([version], sample_store, registry)
-
-
-def test_search_records_nested_runs_and_registers_the_best(
-    registry: Registry, sample_store: SampleStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(pipeline, "SEARCH_SPACE", (POOR, GOOD))
-    search = registry.open_run("search")
-    scores = [
-        pipeline.score_candidate(name, search, sample_store, registry) for name in ("poor", "good")
+    # Back, and there again.
+    assert promotions.rollback() == (second, first)
+    assert aliases(registry) == {"production": first}
+    assert tags(registry, first)["decision"] == "rolled back to"
+    with pytest.raises(PipelineError, match=f"No version was in production before version {first}"):
+        promotions.rollback()
+    assert promotions.promote(second).accepted
+    assert history(audit) == [
+        ("promote", first, True, None),
+        ("promote", second, True, first),
+        ("promote", first, False, second),
+        ("promote", leaking, False, second),
+        ("rollback", first, True, second),
+        ("promote", second, True, first),
     ]
-    version = pipeline.register_best(scores, search, sample_store, registry)
-    assert tags(registry, version)["candidate"] == "good"
-
-    client = registry._client
-    experiment = client.get_experiment_by_name(registry._tracking.experiment)
-    assert experiment is not None
-    runs = client.search_runs([experiment.experiment_id])
-    children = {
-        run.info.run_name: run for run in runs if run.data.tags.get("mlflow.parentRunId") == search
-    }
-    assert set(children) == {"poor", "good"}
-    good = children["good"].data
-    assert good.metrics["validation_macro_f1"] == pytest.approx(scores[1].macro_f1)
-    assert good.params["n_estimators"] == "10"
-    parent = client.get_run(search)
-    assert parent.info.status == "FINISHED"
-    assert {"accuracy", "macro_f1", "recall_krummholz", "onnx_bytes"} <= set(parent.data.metrics)
-    assert parent.data.params["data_rows"] == "3000"
-    assert len(parent.data.params["data_sha256"]) == 64
-    assert "version_scikit-learn" in parent.data.params
 
 
-def test_a_candidate_that_cannot_be_served_is_out(
-    registry: Registry, sample_store: SampleStore, monkeypatch: pytest.MonkeyPatch
+def test_the_best_of_a_run_is_judged_first_and_a_retry_changes_nothing(
+    registry: Registry,
+    promotions: Promotions,
+    audit: Audit,
+    register: Register,
+    good: ExportedModel,
+    worse: ExportedModel,
 ) -> None:
-    monkeypatch.setattr(pipeline, "SEARCH_SPACE", (GOOD,))
-    monkeypatch.setattr("covertype.export.MAX_BYTES", 1000)
-    search = registry.open_run("search")
-    score = pipeline.score_candidate("good", search, sample_store, registry)
-    assert score.macro_f1 < 0
-    with pytest.raises(PipelineError, match="None of the candidates can be served"):
-        pipeline.register_best([score], search, sample_store, registry)
+    versions = [register(worse), register(good)]
+    decisions = promotions.promote_best(versions)
+    assert [(one.version, one.accepted) for one in decisions] == [
+        (versions[1], True),
+        (versions[0], False),
+    ]
+    assert "of the same run is better" in decisions[1].reason
+    again = promotions.promote_best(versions)
+    assert again[0].reason == "It is in production already."
+    assert aliases(registry) == {"production": versions[1]}
+    assert [entry for entry in history(audit) if entry[2]] == [("promote", versions[1], True, None)]
 
 
-def test_a_server_that_is_not_there_or_refuses_is_named(mlflow_server: Tracking) -> None:
-    Registry(mlflow_server).check()
-    absent = replace(mlflow_server, uri=f"http://127.0.0.1:{free_port()}")
-    with pytest.raises(PipelineError, match=rf"MLflow at {absent.uri}.*connection mlflow"):
-        Registry(absent).check()
-    with pytest.raises(PipelineError, match="refused or did not answer"):
-        Registry(replace(mlflow_server, password="wrong")).check()
-    assert "wrong" not in repr(replace(mlflow_server, password="wrong"))
+def test_a_failed_change_of_the_alias_leaves_no_entry_and_no_candidate(
+    registry: Registry,
+    promotions: Promotions,
+    audit: Audit,
+    register: Register,
+    good: ExportedModel,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    version = register(good)
+    with monkeypatch.context() as broken:
+
+        def fail(_: int) -> None:
+            raise PipelineError("MLflow is away")
+
+        broken.setattr(registry, "promote", fail)
+        with pytest.raises(PipelineError, match="MLflow is away"):
+            promotions.promote(version)
+    assert aliases(registry) == {}
+    assert audit.entries() == []
+    # Changed, but the note was lost: the retry makes up for it.
+    registry.promote(version)
+    promotions.promote(version)
+    assert history(audit) == [("promote", version, True, None)]
+
+
+def test_a_version_that_is_not_there_is_named(
+    registry: Registry, promotions: Promotions, register: Register, good: ExportedModel
+) -> None:
+    version = register(good)
+    with pytest.raises(PipelineError, match=r"There is no version 99 .*`make models`"):
+        promotions.promote(99)
+    with pytest.raises(PipelineError, match="none to go back to"):
+        promotions.rollback()
+    registry.promote(version)
+    with pytest.raises(PipelineError, match="moved the alias by hand"):
+        promotions.rollback()
+
+
+def test_entries_cannot_be_changed(audit: Audit, postgres: Database) -> None:
+    with audit.deciding() as decisions:
+        decisions.record(Entry(1, "promote", True, None, "Good.", "ana", {"accuracy": 0.9}))
+    (entry,) = audit.entries()
+    assert entry.figures == {"accuracy": 0.9}
+    assert entry.decided_at is not None
+    for statement in ("DELETE FROM", "TRUNCATE", "UPDATE"):
+        setting = " SET version = 2" if statement == "UPDATE" else ""
+        with (
+            pytest.raises(PipelineError, match="never changed or removed"),
+            postgres.transaction() as cursor,
+        ):
+            cursor.execute(f"{statement} model_promotions{setting}")
+    assert audit.entries() == [entry]
+
+
+def entry(version: int, previous: int | None, action: Any = "promote") -> Entry:
+    return Entry(version, action, True, previous, "", "", {})
+
+
+def test_rolling_back_twice_goes_two_versions_back() -> None:
+    entries = [entry(1, None), entry(2, 1), entry(3, 2)]
+    refused = replace(entry(9, 3), accepted=False)
+    assert previous_version([*entries, refused], 3) == 2
+    entries.append(entry(2, 3, "rollback"))
+    assert previous_version(entries, 2) == 1
+    entries.append(entry(1, 2, "rollback"))
+    with pytest.raises(PipelineError, match="before version 1"):
+        previous_version(entries, 1)
+    # From there on anew.
+    assert previous_version([*entries, entry(4, 1)], 4) == 1
+
+
+def test_an_alias_that_was_moved_by_hand_is_noticed() -> None:
+    entries = [entry(1, None), entry(2, 1)]
+    with pytest.raises(PipelineError, match="moved the alias by hand"):
+        previous_version(entries, 1)
+    # The next decision saw that version 5 was there.
+    assert previous_version([*entries, entry(3, 5)], 3) == 5
+
+
+# --- the operator's commands ----------------------------------------------------------------
+
+
+@pytest.fixture
+def command(promotions: Promotions, monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
+    """Runs the program on this test's services."""
+    monkeypatch.setattr(Connections, "promotions", lambda _: promotions)
+
+    def run(*arguments: str) -> int:
+        connections = Connections(lambda _: None, lambda _, default: default, "ana")
+        return production.main(arguments, connect=lambda _: connections)
+
+    return run
+
+
+def test_commands(
+    command: Callable[..., int],
+    register: Register,
+    good: ExportedModel,
+    worse: ExportedModel,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert command("models") == 0
+    assert "No version is registered yet" in capsys.readouterr().out
+    first, second = register(worse), register(good)
+    assert command("promote", str(first)) == 0
+    assert f"Version {first} is in production." in capsys.readouterr().out
+    assert command("promote", str(second)) == 0
+    assert command("promote", str(first)) == 1
+    assert f"Version {first} is refused. It is not better" in capsys.readouterr().out
+    assert command("models") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split()[:2] == ["Version", "Created"]
+    assert lines[1].startswith(f"{second} ")
+    assert "promoted" in lines[1]
+    assert "since 20" in lines[1]
+    assert "(ana)" in lines[1]
+    assert lines[2].split()[-2:] == ["refused", "-"]
+    assert command("rollback") == 0
+    assert f"Version {first} is in production again" in capsys.readouterr().out
+    assert command("rollback") == 1
+    assert "No version was in production before" in capsys.readouterr().err
+    assert command("promote", "77") == 1
+    assert "There is no version 77" in capsys.readouterr().err
