@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from testinfra.host import Host
+from testinfra.host import Host  # type: ignore[import-untyped]
 
 pytest.register_assert_rewrite("shared.machine")
 sys.path.insert(0, str(Path(__file__).parent))
@@ -45,7 +45,7 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
-) -> Iterator[pytest.TestReport]:
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Add the containers' logs and the machine's journal to a failure."""
     report = yield
     host = getattr(item, "funcargs", {}).get("host")
@@ -60,6 +60,6 @@ def machine(host: Host, request: pytest.FixtureRequest) -> Machine:
     variables: dict[str, Any] = host.ansible.get_variables()
     # `molecule verify alternative`: what the second variant changed.
     changed = Path(os.environ["MOLECULE_SCENARIO_DIRECTORY"], "alternative", "variables.yml")
-    if any("alternative" in Path(argument).parts for argument in request.config.args):
+    if changed.exists() and any("alternative" in argument for argument in request.config.args):
         variables |= yaml.safe_load(changed.read_text())
     return Machine(host, variables)

@@ -1,4 +1,4 @@
-"""The test machine as the tests see it: its containers, files and the limits that the kernel keeps."""
+"""The test machine as the tests see it: its containers, its files and the kernel's limits."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from testinfra.host import Host
+from testinfra.host import Host  # type: ignore[import-untyped]
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,9 @@ class Process:
 
 # Prints period, quota, memory, memory with swap, and pids; in version 2 swap is counted apart.
 _READ_LIMITS = r"""
-group() { sed -n "s/^[0-9]*:\([^:]*,\)*$1\(,[^:]*\)*:\(.*\)/\3/p" /proc/%(pid)d/cgroup | head -n 1; }
+group() {
+    sed -n "s/^[0-9]*:\([^:]*,\)*$1\(,[^:]*\)*:\(.*\)/\3/p" /proc/%(pid)d/cgroup | head -n 1
+}
 cd /sys/fs/cgroup
 if [ -e cgroup.controllers ]; then
     cd ".$(sed -n 's/^0:://p' /proc/%(pid)d/cgroup)"
@@ -94,6 +96,14 @@ class Machine:
         """
         return self.run("bash", "-c", script)
 
+    def wait_for(self, command: str, seconds: int = 60) -> None:
+        """Repeat a command of the shell on the machine until it succeeds.
+
+        Raises:
+            AssertionError: it has not after so many seconds.
+        """
+        self.run("timeout", str(seconds), "sh", "-c", f"until {command}; do sleep 0.2; done")
+
     @cached_property
     def containers(self) -> dict[str, dict[str, Any]]:
         """Docker's description of every container, by name, at the first look."""
@@ -101,7 +111,9 @@ class Machine:
 
     def look_again(self) -> dict[str, dict[str, Any]]:
         """Docker's description of every container, by name, as of now."""
-        described = json.loads(self.shell("docker inspect $(docker ps --all --quiet) || true"))
+        # A machine may have no Docker yet.
+        printed = self.shell("docker ps --all --quiet | xargs --no-run-if-empty docker inspect")
+        described = json.loads(printed or "[]")
         return {entry["Name"].lstrip("/"): entry for entry in described}
 
     @property

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
+
 from shared.machine import Machine
 
 ROLES = Path(__file__).resolve().parents[3] / "roles"
@@ -15,7 +16,7 @@ ROLES = Path(__file__).resolve().parents[3] / "roles"
 # Containers that may do what others may not, and why.
 PUBLISHES_PORTS = {"nginx": "it is the one way in"}
 KERNEL_SETTINGS = {
-    "nginx": "the kernel caps the queue of connections that wait; it belongs to this container alone",
+    "nginx": "the kernel caps the queue of waiting connections; it is this container's own",
     "inference-api": "the same",
 }
 
@@ -158,4 +159,7 @@ def test_secret_files_belong_to_their_container(machine: Machine) -> None:
 
 @pytest.mark.parametrize("folder", ["/etc/mlops", "/srv/mlops"])
 def test_nobody_else_can_write(machine: Machine, folder: str) -> None:
-    assert machine.run("find", folder, "-perm", "/o=w", "-not", "-type", "l", "-not", "-type", "s") == ""
+    assert (
+        machine.run("find", folder, "-perm", "/o=w", "-not", "-type", "l", "-not", "-type", "s")
+        == ""
+    )

@@ -1,0 +1,23 @@
+"""DAG: what a task finds where it runs."""
+
+import socket
+
+from airflow.sdk import BaseHook, Variable, dag, task
+
+
+@dag(dag_id="probe", schedule=None)
+def probe() -> None:
+    """Reads a variable and a connection in a worker."""
+
+    @task
+    def look() -> str:
+        connection = BaseHook.get_connection("shop")
+        found = f"{Variable.get('colour')} {connection.host} {len(connection.password or '')}"
+        # Airflow masks it, wherever it is printed.
+        print(f"the password is {connection.password}")
+        return f"{found} {socket.gethostname().rpartition('-')[0]}"
+
+    look()
+
+
+probe()

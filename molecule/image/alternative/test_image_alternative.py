@@ -1,0 +1,21 @@
+"""After another argument, a build in the background, and an image that came from the archive."""
+
+from __future__ import annotations
+
+from shared.machine import Machine
+
+
+def test_each_argument_has_its_own_image(machine: Machine) -> None:
+    references = machine.run(
+        "docker", "image", "ls", "--format", "{{.Repository}}:{{.Tag}}", "probe/greeting"
+    ).split()
+    greetings = {
+        machine.run("docker", "run", "--rm", reference, "cat", "/opt/greeting").strip()
+        for reference in references
+    }
+    assert len(references) == 2
+    assert greetings == {"hello", "welcome"}
+
+
+def test_nothing_of_the_archive_is_left_on_the_machine(machine: Machine) -> None:
+    assert not machine.host.file("/var/lib/mlops/build/archive.tar").exists

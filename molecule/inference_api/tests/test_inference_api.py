@@ -1,0 +1,55 @@
+"""The replicas as nginx and their operator see them; what they answer is tested in `api/`."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from shared.machine import Machine
+
+REPLICAS = {"inference-api-1": "172.30.98.31", "inference-api-2": "172.30.98.32"}
+
+
+def test_there_are_as_many_as_described_where_described(machine: Machine) -> None:
+    found = {
+        name: machine.address(name)
+        for name in machine.containers
+        if name.startswith("inference-api")
+    }
+    assert found == REPLICAS
+
+
+@pytest.mark.parametrize("replica", REPLICAS)
+def test_each_has_exactly_its_part_of_the_budget(machine: Machine, replica: str) -> None:
+    limits = machine.limits(replica)
+    assert limits.cpu_period == 10_000
+    assert limits.cpu_quota == 2_500
+    assert limits.memory == 5 * 1024**3
+    assert limits.pids == 64
+
+
+@pytest.mark.parametrize("address", REPLICAS.values())
+def test_each_reaches_the_registry(machine: Machine, address: str) -> None:
+    live = machine.get_json(f"http://{address}:8000/health/live")
+    assert live["status"] == "live"
+    assert live["registry"] == "reachable"
+    assert machine.get_json(f"http://{address}:8000/models") == {"models": []}
+
+
+@pytest.mark.parametrize("address", REPLICAS.values())
+def test_each_says_what_to_do_while_there_is_no_model(machine: Machine, address: str) -> None:
+    assert machine.http(f"http://{address}:8000/health/ready")[0] == 503
+    status, body = machine.http(f"http://{address}:8000/predict", "--json", "{}")
+    assert status in (422, 503)
+    assert json.loads(body)["detail"]
+
+
+@pytest.mark.parametrize("replica", REPLICAS)
+def test_each_has_a_long_queue_of_its_own(machine: Machine, replica: str) -> None:
+    assert machine.execute(replica, "cat", "/proc/sys/net/core/somaxconn").strip() == "4096"
+
+
+@pytest.mark.parametrize("replica", REPLICAS)
+def test_files(machine: Machine, replica: str) -> None:
+    assert machine.mode(f"/srv/mlops/inference_api/{replica}") == ("0700", "10017", "10017")

@@ -1,0 +1,34 @@
+"""A server that answers with its own name and with what it was asked."""
+
+from __future__ import annotations
+
+import json
+import socket
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+
+class Echo(BaseHTTPRequestHandler):
+    """Answers every request with what came."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        """Answer; the body is read first, so that the connection can be used again."""
+        self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        body = json.dumps(
+            {
+                "server": socket.gethostname(),
+                "method": self.command,
+                "path": self.path,
+                "headers": {name.lower(): value for name, value in self.headers.items()},
+            }
+        ).encode()
+        self.send_response(503 if self.path == "/unready" else 200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    do_POST = do_GET  # noqa: N815 (the name that the base class looks for)
+
+
+ThreadingHTTPServer(("", 8000), Echo).serve_forever()

@@ -1,0 +1,122 @@
+"""nginx as a client outside sees it."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from typing import Any
+
+import pytest
+
+from shared.machine import Machine
+
+BALANCED = "http://127.0.0.1:8000"
+TALKING = "http://127.0.0.1:8001"
+
+
+def ask(machine: Machine, times: int, *options: str, path: str = "/") -> list[tuple[int, Any]]:
+    """Send requests on connections of their own; return status and answer of each."""
+    line = " ".join(f"'{option}'" for option in options)
+    printed = machine.shell(
+        f"for i in $(seq {times}); do "
+        f"curl --silent --max-time 20 --write-out ' %{{http_code}}\n' {line} {BALANCED}{path}; done"
+    )
+    answers = []
+    for answer in printed.splitlines():
+        body, _, status = answer.rpartition(" ")
+        answers.append((int(status), json.loads(body) if body.startswith("{") else body))
+    return answers
+
+
+def servers(answers: list[tuple[int, Any]]) -> Counter[str]:
+    """How often each server answered well."""
+    return Counter(body["server"] for status, body in answers if status == 200)
+
+
+def test_balances_over_both_servers(machine: Machine) -> None:
+    counted = servers(ask(machine, 20))
+    assert counted.total() == 20
+    assert set(counted) == {"server-1", "server-2"}
+    assert min(counted.values()) >= 8
+
+
+@pytest.mark.parametrize("action", ["pause", "stop"])
+def test_a_dead_server_is_taken_out_and_comes_back(machine: Machine, action: str) -> None:
+    machine.run("docker", action, "server-1")
+    try:
+        dead = ask(machine, 12)
+    finally:
+        machine.run("docker", {"pause": "unpause", "stop": "start"}[action], "server-1")
+    assert servers(dead) == {"server-2": 12}
+    machine.wait_for("curl --silent --fail http://172.30.98.21:8000/")
+    machine.shell("sleep 1.5")
+    assert set(servers(ask(machine, 12))) == {"server-1", "server-2"}
+
+
+def test_a_post_goes_to_another_server_only_where_that_does_no_harm(machine: Machine) -> None:
+    machine.run("docker", "kill", "server-1")
+    try:
+        # As many as it takes for nginx to try the dead one again.
+        answers = ask(machine, 12, "--data", "x", path="/predict")
+    finally:
+        machine.run("docker", "start", "server-1")
+    assert servers(answers) == {"server-2": 12}
+
+
+def test_tells_the_server_who_asks(machine: Machine) -> None:
+    ((_, answer),) = ask(machine, 1, "--header", "Host: portal.example")
+    headers = answer["headers"]
+    assert headers["host"] == "portal.example"
+    assert headers["x-forwarded-proto"] == "http"
+    assert headers["x-forwarded-for"].count(".") == 3
+
+
+def test_only_websockets_are_upgraded_and_only_where_allowed(machine: Machine) -> None:
+    for base, protocol, expected in (
+        (TALKING, "websocket", "websocket"),
+        (TALKING, "h2c", None),
+        (BALANCED, "websocket", None),
+    ):
+        upgrade = ("--header", f"Upgrade: {protocol}", "--header", "Connection: Upgrade")
+        headers = machine.get_json(base, *upgrade)["headers"]
+        assert headers.get("upgrade") == expected, (base, protocol)
+        assert ("connection" in headers) == (expected is not None), (base, protocol)
+
+
+def test_connections_to_servers_are_used_again(machine: Machine) -> None:
+    ask(machine, 10)
+    opened = machine.shell(
+        "nsenter --net --target $(docker inspect --format '{{.State.Pid}}' nginx) "
+        "ss --tcp --no-header state established '( dport = :8000 )' | wc -l"
+    )
+    assert 1 <= int(opened) <= 10
+
+
+def test_bodies_are_bounded(machine: Machine) -> None:
+    large = ("--data-binary", "x" * 2000)
+    assert machine.http(TALKING, *large)[0] == 413
+    assert machine.http(BALANCED, *large)[0] == 200
+
+
+def test_tells_nobody_its_version(machine: Machine) -> None:
+    _, body = machine.http(BALANCED, "--include", "--request", "TRACE")
+    assert "Server: nginx\r" in body
+
+
+def test_publishes_its_sites_and_nothing_else(machine: Machine) -> None:
+    assert set(machine.containers["nginx"]["HostConfig"]["PortBindings"]) == {
+        "8000/tcp",
+        "8001/tcp",
+    }
+
+
+def test_limits(machine: Machine) -> None:
+    limits = machine.limits("nginx")
+    assert limits.cpu_quota / limits.cpu_period == 1.0
+    assert limits.memory == 512 * 1024**2
+    assert machine.execute("nginx", "cat", "/proc/sys/net/core/somaxconn").strip() == "8192"
+
+
+def test_files(machine: Machine) -> None:
+    assert machine.mode("/etc/mlops/nginx") == ("0755", "0", "0")
+    assert machine.mode("/etc/mlops/nginx/nginx.conf") == ("0644", "0", "0")

@@ -1,0 +1,37 @@
+"""PostgreSQL with nearly every variable changed, on the same data."""
+
+from __future__ import annotations
+
+from shared.machine import Machine
+from shared.postgres import passwords, sql
+
+
+def test_takes_the_new_password_and_refuses_the_old_one(machine: Machine) -> None:
+    assert machine.address("postgres") == "172.30.99.10"
+    assert sql(machine, "seller", passwords(machine)["seller"], "SELECT id FROM kept") == "42"
+    assert "authentication failed" in sql(machine, "seller", "Xc6tGy8uNj4kVb2mWq7s", "SELECT 1")
+
+
+def test_has_the_new_database_and_rights(machine: Machine) -> None:
+    password = passwords(machine)["reader"]
+    assert "CREATE TABLE" in sql(machine, "reader", password, "CREATE TABLE mine (id int)", "books")
+    assert "CREATE TABLE" in sql(machine, "reader", password, "CREATE TABLE public.mine (id int)")
+
+
+def test_has_the_new_settings(machine: Machine) -> None:
+    password = passwords(machine)["seller"]
+    expected = {
+        "max_connections": "40",
+        "shared_buffers": "96MB",
+        "max_wal_size": "1GB",
+        "log_min_duration_statement": "-1",
+    }
+    for name, value in expected.items():
+        assert sql(machine, "seller", password, f"SHOW {name}") == value, name
+
+
+def test_has_the_new_limits(machine: Machine) -> None:
+    limits = machine.limits("postgres")
+    assert limits.cpu_quota / limits.cpu_period == 0.75
+    assert limits.memory == 768 * 1024**2
+    assert limits.pids == 104
