@@ -1,5 +1,5 @@
 # Each verb is one line that calls the tool; `make help` tells what it does.
-.PHONY: help up test status pipeline models promote rollback predict scale down destroy lock
+.PHONY: help up test status pipeline models promote rollback predict scale down destroy lock docs
 
 help:
 	@python3 -m control help
@@ -39,3 +39,6 @@ destroy:
 
 lock:
 	@python3 -m control lock
+
+docs:
+	@python3 -m control docs

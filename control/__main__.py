@@ -34,6 +34,7 @@ VERBS = (
     ("down", "shut the machines down; their data stays, and `up` starts them again", True),
     ("destroy", "remove the machines, their data and the secrets; CONFIRM=yes does not ask", True),
     ("lock", "resolve the Python requirements of every part anew", False),
+    ("docs", "write the roles' README files anew", False),
 )
 
 
@@ -77,6 +78,7 @@ def _carry_out(options: argparse.Namespace, verbs: Verbs, console: Console) -> i
         "down": verbs.down,
         "destroy": lambda: verbs.destroy(confirmed=options.yes),
         "lock": verbs.lock,
+        "docs": verbs.docs,
     }
     try:
         well = actions[options.verb]()

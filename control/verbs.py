@@ -204,6 +204,11 @@ class Verbs:
         environments.ensure_control()
         environments.lock_all()
 
+    def docs(self) -> None:
+        """Write the README of every role from what describes the role."""
+        environment = self._environments().ensure_control()
+        self.runner.run([environment.python, self.project.ansible / "role_readmes.py"], echo=True)
+
     def _environments(self) -> Environments:
         return Environments(self.project, self.runner, self.console)
 
