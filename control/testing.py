@@ -1,6 +1,7 @@
 """Runs the tests in layers: the quick ones first, those that need machines after them."""
 
 import os
+import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -19,6 +20,8 @@ from control.terraform import tools_path
 TEST_PACKAGES = ("postgresql",)
 # Of what a failed check printed, the end is repeated after everything else.
 _REPEATED_LINES = 30
+# What `molecule/conftest.py` prints at the end of each variant.
+_ASSERTIONS = re.compile(r"(\d+) assertions held")
 
 
 @dataclass(frozen=True)
@@ -28,7 +31,7 @@ class PythonPackage:
     Attributes:
         folder: the folder that its tests run in.
         sources: what is type-checked there.
-        tests: where its tests are, from that folder.
+        tests: where its unit tests are, from that folder.
         lock: the lock file of its test environment, from the top folder.
         environment: the name of that environment.
     """
@@ -39,16 +42,23 @@ class PythonPackage:
     lock: str
     environment: str
 
+    @property
+    def name(self) -> str:
+        """What it is called in the table of checks."""
+        return self.environment if self.folder == "." else self.folder
+
 
 PYTHON_PACKAGES = (
     # What runs on the control host, and the tests of the whole platform.
     PythonPackage(
         ".",
-        ("control", "ansible/inventory.py", "terraform/driver", "tests"),
+        ("control", "ansible/inventory.py", "ansible/role_readmes.py", "terraform/driver", "tests"),
         ("control/tests", "ansible/tests", "terraform/tests"),
         "control/requirements.txt",
         "control",
     ),
+    # The tests of the roles; they run on machines, in a layer of their own.
+    PythonPackage("molecule", (".",), (), "control/requirements.txt", "control"),
     PythonPackage("api", ("inference_api",), ("tests",), "api/requirements-test.txt", "api"),
     PythonPackage(
         "data_api",
@@ -128,6 +138,7 @@ class Suite:
         environments: Environments,
         packages: Packages,
         terraform_program: Path,
+        ready_for_machines: Callable[[], None],
     ) -> None:
         self._project = project
         self._runner = runner
@@ -135,6 +146,7 @@ class Suite:
         self._environments = environments
         self._packages = packages
         self._terraform = terraform_program
+        self._ready_for_machines = ready_for_machines
 
     def layers(self) -> list[Layer]:
         """The layers, in the order they run in."""
@@ -182,10 +194,13 @@ class Suite:
                     break
         self._console.say()
         rows = [
-            [outcome.layer, outcome.title, _word(outcome.passed), duration(outcome.seconds)]
+            [
+                *(outcome.layer, outcome.title, _word(outcome.passed)),
+                *(duration(outcome.seconds), _assertions(outcome.printed)),
+            ]
             for outcome in outcomes
         ]
-        for line in table(["Layer", "Check", "Result", "Time"], rows):
+        for line in table(["Layer", "Check", "Result", "Time", "Assertions"], rows):
             self._console.say(line)
         failed = [outcome for outcome in outcomes if not outcome.passed]
         for outcome in failed:
@@ -266,9 +281,11 @@ class Suite:
         self._packages.ensure(TEST_PACKAGES)
         # The longest first, so that none of them runs alone at the end.
         for package in reversed(PYTHON_PACKAGES):
+            if not package.tests:
+                continue
             python = environments[package.environment].python
             yield Check(
-                f"unit tests: {package.environment}",
+                f"unit tests: {package.name}",
                 ([python, "-m", "pytest", "-q", *package.tests],),
                 package.folder,
             )
@@ -287,7 +304,7 @@ class Suite:
     ) -> Iterator[Check]:
         for package in PYTHON_PACKAGES:
             yield Check(
-                f"mypy: {package.environment}",
+                f"mypy: {package.name}",
                 (
                     [
                         *(control.programs / "mypy", "--strict"),
@@ -353,13 +370,19 @@ class Suite:
         )
 
     def _roles(self) -> Iterator[Check]:
+        self._ready_for_machines()
         control = self._environments.ensure_control()
+        env = {
+            "PATH": tools_path([control.programs, self._project.tools]),
+            "MOLECULE_COMMAND_BORDERS": "false",
+            **({} if self._console.colour else {"NO_COLOR": "1"}),
+        }
         scenarios = sorted((self._project.root / "molecule").glob("*/molecule.yml"))
         for scenario in (path.parent.name for path in scenarios):
             yield Check(
                 f"molecule: {scenario}",
                 ([control.programs / "molecule", "test", "--scenario-name", scenario],),
-                env={"PATH": tools_path([control.programs, self._project.tools])},
+                env=env,
             )
 
     def _platform(self) -> Iterator[Check]:
@@ -373,3 +396,9 @@ class Suite:
 
 def _word(passed: bool) -> str:
     return "passed" if passed else "FAILED"
+
+
+def _assertions(printed: tuple[str, ...]) -> str:
+    """How many assertions of a role's tests held, empty for checks that do not count them."""
+    counts = [int(found[1]) for line in printed if (found := _ASSERTIONS.search(line))]
+    return str(sum(counts)) if counts else ""

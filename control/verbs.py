@@ -63,10 +63,7 @@ class Verbs:
             environment = self._environments().ensure_control()
 
         with steps.step("Start Incus behind its route guard"):
-            ensure_guard(self.runner, network)
-            incus = self._incus()
-            incus.ensure_running()
-            incus.ensure_initialised(network)
+            incus = self._start_incus()
 
         with steps.step("Make the machines (Terraform)"):
             program = ensure_program(
@@ -110,8 +107,20 @@ class Verbs:
         packages = Packages(self.runner, self.console)
         release = backports_release(host.read_host().system)
         program = ensure_program(self.project, self.runner, self.console, packages, release)
+
+        def ready_for_machines() -> None:
+            packages.ensure(BASE_PACKAGES)
+            packages.ensure(INCUS_PACKAGES, backports_of=release)
+            self._start_incus()
+
         return Suite(
-            self.project, self.runner, self.console, self._environments(), packages, program
+            self.project,
+            self.runner,
+            self.console,
+            self._environments(),
+            packages,
+            program,
+            ready_for_machines,
         ).run(layer)
 
     def status(self) -> bool:
@@ -215,6 +224,15 @@ class Verbs:
     def _models(self) -> Models:
         terraform = existing_terraform(self.project, self.runner, self.console)
         return Models(terraform.platform_machine(), self.runner)
+
+    def _start_incus(self) -> Incus:
+        """Have Incus running behind its route guard, with what machines need."""
+        network = self.project.network()
+        ensure_guard(self.runner, network)
+        incus = self._incus()
+        incus.ensure_running()
+        incus.ensure_initialised(network)
+        return incus
 
     def _incus(self) -> Incus:
         return Incus(self.runner, self.console)

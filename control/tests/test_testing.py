@@ -1,3 +1,4 @@
+import re
 import sys
 from pathlib import Path
 
@@ -37,6 +38,7 @@ def tests(project: Project, runner: FakeRunner, screen: Screen) -> Suite:
         Environments(project, runner, screen),
         Packages(runner, screen, project.root / "x.sources"),
         Path("/bin/terraform"),
+        lambda: screen.say("ready for machines"),
     )
 
 
@@ -66,7 +68,19 @@ def test_layers_run_in_order_and_are_counted(
     ):
         assert part in ran
     assert ran.count("mypy --strict") == len(PYTHON_PACKAGES)
-    assert ran.count("-m pytest -q") == len(PYTHON_PACKAGES)
+    assert ran.count("-m pytest -q") == sum(bool(package.tests) for package in PYTHON_PACKAGES)
+
+
+def test_roles_are_tested_where_machines_can_be_made(
+    tests: Suite, runner: FakeRunner, screen: Screen, project: Project
+) -> None:
+    molecule = project.environments / "control" / "bin" / "molecule"
+    runner.replies[f"{molecule} test"] = Completed(
+        0, "70 assertions held\n1 passed in 2s\n12 assertions held\n", ""
+    )
+    assert tests.run("roles")
+    assert screen.text.index("ready for machines") < screen.text.index("--- molecule: nginx")
+    assert re.search(r"roles +molecule: nginx +passed +\S.* 82$", screen.text, re.MULTILINE)
 
 
 def test_each_package_is_tested_with_its_own_environment(
