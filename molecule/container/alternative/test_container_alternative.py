@@ -18,4 +18,5 @@ def test_has_the_new_configuration_and_secret(machine: Machine) -> None:
 
 
 def test_the_job_ran_once_for_each_change(machine: Machine) -> None:
-    assert machine.run("cat", "/srv/mlops/job/runs").split() == ["ran", "again"]
+    # First, then with another configuration, then with another command; never for nothing.
+    assert machine.run("cat", "/srv/mlops/job/runs").split() == ["ran", "ran", "again"]

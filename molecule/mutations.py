@@ -1,0 +1,195 @@
+"""Breaks each role in one way and shows that its scenario notices.
+
+    python molecule/mutations.py [ROLE ...]
+
+Not part of `make test`: it takes a scenario's time for each mutation. Every file is put back as it
+was.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+@dataclass(frozen=True)
+class Mutation:
+    """One way to break a role.
+
+    Attributes:
+        role: the role, whose scenario must fail.
+        breaks: what is wrong with it then.
+        path: the file, from the role's folder.
+        old: a text that stands there once.
+        new: what takes its place.
+    """
+
+    role: str
+    breaks: str
+    path: str
+    old: str
+    new: str
+
+
+MUTATIONS = (
+    Mutation(
+        "base_machine", "wrong mode of a folder", "tasks/main.yml", 'mode: "0711"', 'mode: "0755"'
+    ),
+    Mutation(
+        "docker",
+        "a restart of Docker ends containers",
+        "templates/daemon.json.j2",
+        '"live-restore": true',
+        '"live-restore": false',
+    ),
+    Mutation(
+        "base_image",
+        "secrets with spaces are cut",
+        "files/with-secrets",
+        'export "${line?}"',
+        "export $line",
+    ),
+    Mutation(
+        "python_image",
+        "packages of another hash are taken",
+        "files/image/install-requirements",
+        " --require-hashes",
+        "",
+    ),
+    Mutation(
+        "image", "tests get into the image", "tasks/build.yml", "- --exclude=tests", "- --itemize"
+    ),
+    Mutation(
+        "container",
+        "a container without a limit of swap",
+        "tasks/main.yml",
+        'memory_swap: "{{ container_memory }}"',
+        'memory_swap: "-1"',
+    ),
+    Mutation(
+        "container",
+        "a changed configuration is not taken over",
+        "tasks/main.yml",
+        "_container_config.results | map(attribute='stat.checksum', default='absent')",
+        "'any'",
+    ),
+    Mutation(
+        "secrets",
+        "well-known words in capitals are accepted",
+        "tasks/main.yml",
+        "'(?i)('",
+        "'('",
+    ),
+    Mutation(
+        "postgres",
+        "no password is asked for",
+        "templates/pg_hba.conf.j2",
+        "host    all       all   0.0.0.0/0     scram-sha-256",
+        "host    all       all   0.0.0.0/0     trust",
+    ),
+    Mutation(
+        "redis",
+        "a published port",
+        "tasks/main.yml",
+        "    container_config_files:",
+        '    container_ports: ["6379:6379"]\n    container_config_files:',
+    ),
+    Mutation(
+        "redis",
+        "messages are lost in a crash",
+        "templates/redis.conf.j2",
+        "appendonly yes",
+        "appendonly no",
+    ),
+    Mutation("mysql", "a second open port", "templates/my.cnf.j2", "mysqlx = OFF", ""),
+    Mutation(
+        "minio",
+        "the password stands in the container's description",
+        "tasks/main.yml",
+        "{{ _minio_environment | combine(",
+        "{{ _minio_environment | combine({'SHOWN': minio_root_password}) | combine(",
+    ),
+    Mutation(
+        "mlflow",
+        "no login is asked for",
+        "tasks/main.yml",
+        "      - --app-name=basic-auth\n",
+        "",
+    ),
+    Mutation(
+        "data_api",
+        "the state is lost with the container",
+        "tasks/main.yml",
+        '      - "{{ data_api_data_directory }}:/var/lib/data_api"',
+        '      - "data-api-state-{{ now().microsecond }}:/var/lib/data_api"',
+    ),
+    Mutation(
+        "airflow",
+        "a component gets another one's share",
+        "tasks/main.yml",
+        "airflow_budget[airflow_component.component].cpus",
+        "airflow_budget.worker.cpus",
+    ),
+    Mutation(
+        "inference_api",
+        "each replica gets the whole share",
+        "vars/main.yml",
+        '"{{ inference_api_cpus / (_inference_api_count | int) }}"',
+        '"{{ inference_api_cpus }}"',
+    ),
+    Mutation(
+        "nginx",
+        "a dead server is not taken out",
+        "templates/nginx.conf.j2",
+        "        proxy_next_upstream error timeout http_502;\n",
+        "        proxy_next_upstream off;\n",
+    ),
+)
+
+
+def notices(mutation: Mutation) -> tuple[bool, str]:
+    """Run the scenario on the broken role; tell whether it failed, and where first."""
+    path = REPOSITORY / "roles" / mutation.role / mutation.path
+    original = path.read_text()
+    assert original.count(mutation.old) == 1, f"{path}: {mutation.old}"
+    try:
+        path.write_text(original.replace(mutation.old, mutation.new))
+        completed = subprocess.run(
+            ["molecule", "test", "--scenario-name", mutation.role],
+            cwd=REPOSITORY,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    finally:
+        path.write_text(original)
+    printed = completed.stdout + completed.stderr
+    tests = re.findall(r"FAILED \S+::(\w+)", printed)
+    tasks = re.findall(r"TASK \[([^\]]+)\][^\n]*\n(?:\[ERROR\]|fatal)", printed)
+    where = tests or [f"task: {task}" for task in tasks[-1:]] or printed.splitlines()[-1:]
+    return completed.returncode != 0, ", ".join(dict.fromkeys(where))
+
+
+def main(roles: list[str]) -> int:
+    """Try the mutations of some roles, or of all; print a line for each."""
+    unnoticed = 0
+    for mutation in MUTATIONS:
+        if roles and mutation.role not in roles:
+            continue
+        began = time.monotonic()
+        noticed, where = notices(mutation)
+        unnoticed += not noticed
+        verdict = f"noticed by {where}" if noticed else "NOT NOTICED"
+        seconds = time.monotonic() - began
+        print(f"{mutation.role}: {mutation.breaks}: {verdict} ({seconds:.0f} s)", flush=True)
+    return 1 if unnoticed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
