@@ -84,7 +84,8 @@ def test_promote_refuse_and_roll_back(
     monkeypatch.setattr(registry, "promote", note)
     assert promotions.promote(second).accepted
     assert seen == [{"production": first, "candidate": second}]
-    assert aliases(registry) == {"production": second}
+    # The one before stays at hand for a rollback.
+    assert aliases(registry) == {"production": second, "previous": first}
     assert tags(registry, second)["decision"] == "promoted"
     assert tags(registry, second)["decision_by"] == "ana"
     assert "accuracy_p_value" in tags(registry, second)["decision_figures"]
@@ -95,11 +96,11 @@ def test_promote_refuse_and_roll_back(
     assert "not better" in tags(registry, first)["decision_reason"]
     leaking = register(good, replace(evidence_of(good, parts), fitted=parts.test.hashes))
     assert "Leak" in promotions.promote(leaking).reason
-    assert aliases(registry) == {"production": second}
+    assert aliases(registry) == {"production": second, "previous": first}
 
     # Back, and there again.
     assert promotions.rollback() == (second, first)
-    assert aliases(registry) == {"production": first}
+    assert registry.production() == first
     assert tags(registry, first)["decision"] == "rolled back to"
     with pytest.raises(PipelineError, match=f"No version was in production before version {first}"):
         promotions.rollback()
