@@ -101,7 +101,7 @@ def worse(parts: Split) -> ExportedModel:
     return export(fit(WORSE, parts.fit, threads=2), parts.test.features)
 
 
-def cost_without_measuring(content: bytes, _: Any) -> ServingCost:
+def cost_without_measuring(content: bytes, _: object) -> ServingCost:
     """In the place of ``budget.measure``, which starts a process for each model."""
     return ServingCost(float(len(content)), 100e6, 1.0, 20.0, 50.0)
 
@@ -161,9 +161,27 @@ PASSWORD = "a-password-for-tests-only"
 ACCOUNT = "pipeline"
 
 
-@pytest.fixture(scope="session")
-def mlflow_server() -> Iterator[Tracking]:
-    """The real tracking server on SQLite, and an account that is not an administrator."""
+@dataclass(frozen=True)
+class MlflowProcess:
+    """The real tracking server on SQLite, on its way up.
+
+    Attributes:
+        url: Its address.
+        process: It.
+        log: What it prints.
+    """
+
+    url: str
+    process: subprocess.Popen[bytes]
+    log: Path
+
+
+@pytest.fixture(scope="session", autouse=True)
+def mlflow_process(request: pytest.FixtureRequest) -> Iterator[MlflowProcess | None]:
+    """Started before all else, since it takes long to come up; None where no test needs it."""
+    if not any("mlflow_server" in item.fixturenames for item in request.session.items):  # type: ignore[attr-defined]
+        yield None
+        return
     folder = Path(tempfile.mkdtemp(prefix="covertype-mlflow-"))
     port = free_port()
     config = folder / "auth.ini"
@@ -183,54 +201,60 @@ def mlflow_server() -> Iterator[Tracking]:
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
         "MLFLOW_DISABLE_TELEMETRY": "true",
     }
-    log = (folder / "log").open("w+")
-    server = subprocess.Popen(
-        [
-            *(sys.executable, "-m", "mlflow", "server", "--app-name", "basic-auth"),
-            *("--host", "127.0.0.1", "--port", str(port), "--workers", "1"),
-            *("--backend-store-uri", f"sqlite:///{folder}/mlflow.db"),
-            *("--artifacts-destination", str(folder / "artifacts")),
-        ],
-        env=environment,
-        stdout=log,
-        stderr=subprocess.STDOUT,
-        start_new_session=True,
-    )
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen(
+            [
+                *(sys.executable, "-m", "mlflow", "server", "--app-name", "basic-auth"),
+                *("--host", "127.0.0.1", "--port", str(port), "--workers", "1"),
+                *("--backend-store-uri", f"sqlite:///{folder}/mlflow.db"),
+                *("--artifacts-destination", str(folder / "artifacts")),
+            ],
+            env=environment,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
     try:
-        _wait_for(f"http://127.0.0.1:{port}/health", server, folder / "log")
-        created = requests.post(
-            f"http://127.0.0.1:{port}/api/2.0/mlflow/users/create",
-            json={"username": ACCOUNT, "password": PASSWORD},
-            auth=("admin", PASSWORD),
-            timeout=30,
-        )
-        created.raise_for_status()
-        yield Tracking(
-            uri=f"http://127.0.0.1:{port}",
-            username=ACCOUNT,
-            password=PASSWORD,
-            experiment="covertype",
-            model_name="modelo1",
-            alias="production",
-            candidate_alias="candidate",
-            previous_alias="previous",
-        )
+        yield MlflowProcess(f"http://127.0.0.1:{port}", process, folder / "log")
     finally:
-        os.killpg(server.pid, 15)
-        server.wait(10)
-        log.close()
+        os.killpg(process.pid, 15)
+        process.wait(10)
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _wait_for(url: str, server: subprocess.Popen[bytes], log: Path, seconds: float = 60) -> None:
+@pytest.fixture(scope="session")
+def mlflow_server(mlflow_process: MlflowProcess | None) -> Tracking:
+    """The tracking server, and an account of it that is not an administrator."""
+    assert mlflow_process is not None
+    _wait_for(f"{mlflow_process.url}/health", mlflow_process)
+    created = requests.post(
+        f"{mlflow_process.url}/api/2.0/mlflow/users/create",
+        json={"username": ACCOUNT, "password": PASSWORD},
+        auth=("admin", PASSWORD),
+        timeout=30,
+    )
+    created.raise_for_status()
+    return Tracking(
+        uri=mlflow_process.url,
+        username=ACCOUNT,
+        password=PASSWORD,
+        experiment="covertype",
+        model_name="modelo1",
+        alias="production",
+        candidate_alias="candidate",
+        previous_alias="previous",
+    )
+
+
+def _wait_for(url: str, server: MlflowProcess, seconds: float = 180) -> None:
     deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline and server.poll() is None:
+    while time.monotonic() < deadline and server.process.poll() is None:
         try:
             requests.get(url, timeout=2).raise_for_status()
             return
         except requests.RequestException:
             time.sleep(0.2)
-    pytest.fail(f"{url} did not come up:\n{log.read_text()[-3000:]}")
+    pytest.fail(f"{url} did not come up:\n{server.log.read_text()[-3000:]}")
 
 
 PROVENANCE = Provenance(commit="c0ffee", lock_sha256="10c4", pipeline_run="tests")

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from conftest import contender_of, evidence_of
+from conftest import contender_of, cost_without_measuring, evidence_of
 from covertype import gate
 from covertype.budget import ServingBudget, measure
 from covertype.dataset import Split
@@ -14,6 +14,12 @@ from covertype.errors import PipelineError
 from covertype.evidence import Evidence
 from covertype.export import ExportedModel, feature_schema
 from covertype.gate import Assessment, Contender, assess, decide
+
+
+@pytest.fixture(autouse=True)
+def quick(good_assessment: Assessment, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Costs are measured once, for the good model."""
+    monkeypatch.setattr(gate, "measure", cost_without_measuring)
 
 
 @pytest.fixture(scope="session")
@@ -97,7 +103,10 @@ def test_one_too_large_is_refused(
     assert "Its file is 1.7 MB, more than the 1 MB" in refusal(contender_of(good, parts), parts)
 
 
-def test_one_whose_file_is_broken_is_refused(good: ExportedModel, parts: Split) -> None:
+def test_one_whose_file_is_broken_is_refused(
+    good: ExportedModel, parts: Split, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gate, "measure", measure)
     cut = good.content[: len(good.content) // 2]
     schema = feature_schema(hashlib.sha256(cut).hexdigest())
     broken = replace(contender_of(good, parts), content=cut, schema=schema)
