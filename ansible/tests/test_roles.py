@@ -27,6 +27,9 @@ assert spec.loader is not None
 role_readmes = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(role_readmes)
 
+OPTION_KEYS = {
+    *("choices", "default", "description", "elements", "no_log", "options", "required", "type")
+}
 NAMES = sorted(path.name for path in ROLES.iterdir() if path.is_dir())
 
 
@@ -74,6 +77,8 @@ def test_specs_and_defaults_agree(role: str) -> None:
 @pytest.mark.parametrize("role", NAMES)
 def test_every_variable_is_described(role: str) -> None:
     for name, option in parts(options(role)):
+        # A comma in an unquoted description makes two keys of it.
+        assert set(option) <= OPTION_KEYS, name
         assert option["description"].strip(), name
         assert option["type"] in ("bool", "dict", "float", "int", "list", "path", "str"), name
         assert ("elements" in option) == (option["type"] == "list"), name
