@@ -40,13 +40,13 @@ def test_balances_over_both_servers(machine: Machine) -> None:
     assert min(counted.values()) >= 8
 
 
-@pytest.mark.parametrize("action", ["pause", "stop"])
+@pytest.mark.parametrize("action", ["stop", "kill"])
 def test_a_dead_server_is_taken_out_and_comes_back(machine: Machine, action: str) -> None:
     machine.run("docker", action, "server-1")
     try:
         dead = ask(machine, 12)
     finally:
-        machine.run("docker", {"pause": "unpause", "stop": "start"}[action], "server-1")
+        machine.run("docker", "start", "server-1")
     assert servers(dead) == {"server-2": 12}
     machine.wait_for("curl --silent --fail http://172.30.98.21:8000/")
     machine.shell("sleep 1.5")
