@@ -46,7 +46,7 @@ def main() -> int:
             host=settings.host,
             port=settings.port,
             loop="uvloop",
-            http="httptools",
+            http=application.protocol,
             ws="none",
             lifespan="on",
             backlog=_BACKLOG,

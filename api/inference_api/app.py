@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, StrictInt, StrictStr
 from starlette.exceptions import HTTPException
 
 from inference_api.cache import Cache
+from inference_api.http_protocol import AnswerHeads, PredictProtocol
 from inference_api.metrics import Metrics
 from inference_api.openapi import add_predict, json_response
 from inference_api.predict import (
@@ -29,6 +30,7 @@ from inference_api.predict import (
     Scope,
     Send,
 )
+from inference_api.prediction_queue import PredictionQueue
 from inference_api.problems import Problem, ServiceError, body_too_large, encode_detail
 from inference_api.registry import Registry
 from inference_api.settings import Settings
@@ -121,9 +123,11 @@ class Application:
         self._metrics = Metrics(self.store, _ROUTES)
         replica = socket.gethostname().encode("ascii", "replace")
         self._replica = (REPLICA_HEADER.lower().encode(), replica)
-        self._predict = PredictEndpoint(
-            self.store, settings.max_body_bytes, replica, self._metrics.route(PATH)
-        )
+        statistics = self._metrics.route(PATH)
+        queue = PredictionQueue(self.store, statistics, settings.max_wait_seconds)
+        self._predict = PredictEndpoint(queue, settings.max_body_bytes, replica, statistics)
+        self.protocol = _bind_protocol(queue, settings.max_body_bytes, replica)
+        """The HTTP protocol to serve it with: uvicorn's, and a short way to the queue."""
         self._rest = _build_rest(self.store, self._metrics, settings.max_rows)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -159,6 +163,18 @@ class Application:
         # A body is JSON whatever its label says, as for /predict: `curl -d` calls it a form.
         headers = [header for header in scope["headers"] if header[0] != b"content-type"]
         await self._rest({**scope, "headers": headers}, bounded_receive, observed_send)
+
+
+def _bind_protocol(
+    queue: PredictionQueue, max_body_bytes: int, replica: bytes
+) -> type[PredictProtocol]:
+    class BoundProtocol(PredictProtocol):
+        pass
+
+    BoundProtocol.queue = queue
+    BoundProtocol.max_body_bytes = max_body_bytes
+    BoundProtocol.heads = AnswerHeads(replica)
+    return BoundProtocol
 
 
 def _build_rest(store: ModelStore, metrics: Metrics, max_rows: int) -> FastAPI:

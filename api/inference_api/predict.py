@@ -1,23 +1,17 @@
-"""``POST /predict``: as little as possible between the socket and ONNX Runtime.
+"""``POST /predict`` as a bare ASGI application; FastAPI answers everything else.
 
-It is a bare ASGI application; FastAPI answers everything else. Errors look the same on both.
+It takes what :class:`inference_api.http_protocol.PredictProtocol` leaves to it: other methods,
+and requests in an unusual form. Errors look the same on every route.
 """
 
-import logging
-from collections.abc import Awaitable, Callable, MutableMapping
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from time import perf_counter
 from typing import Any
 
 from inference_api.metrics import RouteStatistics
-from inference_api.problems import (
-    InvalidBodyError,
-    ServiceError,
-    body_too_large,
-    encode_detail,
-)
-from inference_api.store import ModelStore
-
-logger = logging.getLogger(__name__)
+from inference_api.prediction_queue import PredictionQueue
+from inference_api.problems import ServiceError, body_too_large, encode_detail
 
 PATH = "/predict"
 SELECTION_HEADER = "X-Model"
@@ -34,24 +28,61 @@ _SELECTION_HEADER = SELECTION_HEADER.lower().encode()
 _SELECTION_COOKIE = SELECTION_COOKIE.encode()
 
 
+def read_selection(headers: Iterable[tuple[bytes, bytes]]) -> str | None:
+    """Return a client's selection, if it made one.
+
+    Args:
+        headers: The request's, names in lower case.
+    """
+    cookie = None
+    for name, value in headers:
+        if name == _SELECTION_HEADER:
+            if value:
+                return value.decode("latin-1")
+        elif name == b"cookie" and cookie is None:
+            cookie = _selection_in_cookie(value)
+    return cookie
+
+
 class _ClientGoneError(Exception):
     """The client closed the connection before its request was complete."""
+
+
+class _Request:
+    """A request of the queue whose answer can be awaited."""
+
+    def __init__(self, body: bytes, selection: str | None, started: float) -> None:
+        self.body = body
+        self.selection = selection
+        self.started = started
+        self.answer: asyncio.Future[tuple[int, bytes, int | None]] = (
+            asyncio.get_running_loop().create_future()
+        )
+
+    def reply(self, status: int, body: bytes, retry_after: int | None) -> None:
+        """Make the answer known, unless nobody waits for it any more."""
+        if not self.answer.done():
+            self.answer.set_result((status, body, retry_after))
 
 
 class PredictEndpoint:
     """The ASGI application behind :data:`PATH`.
 
     Args:
-        store: Where the models are.
+        queue: What answers predictions.
         max_body_bytes: The largest body that is accepted.
         replica: This replica's identity.
-        statistics: What counts the requests.
+        statistics: What counts the requests that do not reach the queue.
     """
 
     def __init__(
-        self, store: ModelStore, max_body_bytes: int, replica: bytes, statistics: RouteStatistics
+        self,
+        queue: PredictionQueue,
+        max_body_bytes: int,
+        replica: bytes,
+        statistics: RouteStatistics,
     ) -> None:
-        self._store = store
+        self._queue = queue
         self._max_body_bytes = max_body_bytes
         self._content_type = (b"content-type", b"application/json")
         self._replica = (REPLICA_HEADER.lower().encode(), replica)
@@ -60,38 +91,23 @@ class PredictEndpoint:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         started = perf_counter()
-        status = 200
         extra: Headers = []
         try:
             if scope["method"] != "POST":
                 extra.append((b"allow", b"POST"))
                 raise ServiceError(405, f"{PATH} answers POST only.")
-            selection = self._read_head(scope["headers"])
-            body = await self._read_body(receive)
-            if selection is None:
-                model = self._store.default
-                if model is None:
-                    raise self._store.explain_no_default()
-            else:
-                model = await self._store.resolve(selection)
-            model.last_used = started
-            rows, count = model.decode(body)
-            answer = model.predict(rows, count)
-        except InvalidBodyError as error:
-            status = 422
-            answer = encode_detail(error.problems)
+            body = await self._read_body(scope["headers"], receive)
         except ServiceError as error:
-            status = error.status
-            answer = encode_detail(error.detail)
-            if error.retry_after is not None:
-                extra.append((b"retry-after", b"%d" % error.retry_after))
+            status, answer = error.status, encode_detail(error.detail)
+            self._statistics.observe(status, perf_counter() - started)
         except _ClientGoneError:
             return
-        except Exception:
-            logger.exception("a prediction failed")
-            status = 500
-            answer = encode_detail("The service failed; its log says why.")
-        self._statistics.observe(status, perf_counter() - started)
+        else:
+            request = _Request(body, read_selection(scope["headers"]), started)
+            self._queue.submit(request)
+            status, answer, retry_after = await request.answer
+            if retry_after is not None:
+                extra.append((b"retry-after", b"%d" % retry_after))
         length = (b"content-length", b"%d" % len(answer))
         await send(
             {
@@ -102,25 +118,16 @@ class PredictEndpoint:
         )
         await send({"type": "http.response.body", "body": answer})
 
-    def _read_head(self, headers: Headers) -> str | None:
-        """Return the client's selection, if it made one.
+    async def _read_body(self, headers: Headers, receive: Receive) -> bytes:
+        """Return the body.
 
         Raises:
-            ServiceError: 413, the announced body is too large.
+            ServiceError: 413, it is too large, or announced as such.
+            _ClientGoneError: It does not come.
         """
-        cookie = None
         for name, value in headers:
-            if name == b"content-length":
-                if int(value) > self._max_body_bytes:
-                    raise body_too_large(self._max_body_bytes)
-            elif name == _SELECTION_HEADER:
-                if value:
-                    return value.decode("latin-1")
-            elif name == b"cookie" and cookie is None:
-                cookie = _selection_in_cookie(value)
-        return cookie
-
-    async def _read_body(self, receive: Receive) -> bytes:
+            if name == b"content-length" and int(value) > self._max_body_bytes:
+                raise body_too_large(self._max_body_bytes)
         chunks: list[bytes] = []
         size = 0
         while True:
@@ -131,10 +138,9 @@ class PredictEndpoint:
             size += len(chunk)
             if size > self._max_body_bytes:
                 raise body_too_large(self._max_body_bytes)
-            if not message.get("more_body", False):
-                # The usual request is one packet.
-                return b"".join([*chunks, chunk]) if chunks else chunk
             chunks.append(chunk)
+            if not message.get("more_body", False):
+                return b"".join(chunks)
 
 
 def _selection_in_cookie(header: bytes) -> str | None:

@@ -177,8 +177,21 @@ class ModelStore:
             )
         return version
 
-    async def resolve(self, value: str) -> LoadedModel:
-        """Return the model that a client selected, loading it if it is not in memory.
+    def find(self, value: str) -> LoadedModel | None:
+        """Return the model that a client selected, if it is in memory.
+
+        Args:
+            value: The value of the header or cookie.
+        """
+        model = self._table.get(value)
+        if model is None:
+            model = self._table.get(str(Selection.parse(value)))
+        if model is not None and "/" in value:
+            model.selected_by_version = True
+        return model
+
+    async def load_selected(self, value: str) -> LoadedModel:
+        """Return a model that a client selected and that is not in memory.
 
         Args:
             value: The value of the header or cookie.
@@ -186,16 +199,26 @@ class ModelStore:
         Raises:
             ServiceError: 404, there is no such model or version; 503, it cannot be had (now).
         """
-        model = self._table.get(value)
-        if model is None:
-            selection = Selection.parse(value)
-            model = self._table.get(str(selection))
-            if model is None:
-                self.check(selection)
-                model = await self._load_selected(selection)
-        if "/" in value:
-            model.selected_by_version = True
-        return model
+        selection = Selection.parse(value)
+        self.check(selection)
+        future = self._request(selection)
+        if future is None:
+            raise ServiceError(
+                503, "Too many models are waiting to be loaded.", RETRY_AFTER_SECONDS
+            )
+        try:
+            # Shielded: others may wait for the same load.
+            return await asyncio.wait_for(
+                asyncio.shield(asyncio.wrap_future(future)), self._settings.load_wait_seconds
+            )
+        except TimeoutError:
+            raise ServiceError(
+                503, f"Model {str(selection)!r} is still being loaded.", RETRY_AFTER_SECONDS
+            ) from None
+        except _LOAD_ERRORS as error:
+            raise ServiceError(
+                503, f"Model {str(selection)!r} cannot be loaded: {error}", RETRY_AFTER_SECONDS
+            ) from error
 
     def prefetch(self, selection: Selection) -> None:
         """Start loading a checked selection, if it is not in memory, and do not wait."""
@@ -228,26 +251,6 @@ class ModelStore:
                 f"{self._settings.production_alias!r}. Run the pipeline: make pipeline."
             )
         return ServiceError(503, detail, RETRY_AFTER_SECONDS)
-
-    async def _load_selected(self, selection: Selection) -> LoadedModel:
-        future = self._request(selection)
-        if future is None:
-            raise ServiceError(
-                503, "Too many models are waiting to be loaded.", RETRY_AFTER_SECONDS
-            )
-        try:
-            # Shielded: others may wait for the same load.
-            return await asyncio.wait_for(
-                asyncio.shield(asyncio.wrap_future(future)), self._settings.load_wait_seconds
-            )
-        except TimeoutError:
-            raise ServiceError(
-                503, f"Model {str(selection)!r} is still being loaded.", RETRY_AFTER_SECONDS
-            ) from None
-        except _LOAD_ERRORS as error:
-            raise ServiceError(
-                503, f"Model {str(selection)!r} cannot be loaded: {error}", RETRY_AFTER_SECONDS
-            ) from error
 
     def _request(self, selection: Selection) -> Future[LoadedModel] | None:
         """Ask the background thread for a load; None if it has too many to do."""

@@ -30,16 +30,17 @@ def wait_until(condition: Callable[[], object], what: str, seconds: float = 10.0
 class Replica:
     """One replica, served by uvicorn in a thread, with a client that keeps no cookies."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, keep_alive_seconds: int | float = 5) -> None:
         self.application = Application(settings)
         self._server = uvicorn.Server(
             uvicorn.Config(
                 self.application,
                 loop="uvloop",
-                http="httptools",
+                http=self.application.protocol,
                 lifespan="on",
                 log_config=None,
                 access_log=False,
+                timeout_keep_alive=keep_alive_seconds,  # type: ignore[arg-type] # only a timer's
                 timeout_graceful_shutdown=2,
             )
         )
@@ -80,6 +81,10 @@ class Replica:
         """Return the version that answers by default; None while there is none."""
         answer = self.client.get("/health/ready")
         return answer.json()["model"]["version"] if answer.status_code == 200 else None
+
+    def connections(self) -> int:
+        """Return how many clients are connected; this client is one if it asked before."""
+        return len(self._server.server_state.connections)
 
     def wait_for_version(self, version: str) -> None:
         """Wait until a version answers by default."""

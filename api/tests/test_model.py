@@ -29,7 +29,9 @@ def refused(directory: Path, files: dict[str, bytes]) -> ModelRefusedError:
 
 
 def answer(model: LoadedModel, body: Any) -> Any:
-    return json.loads(model.predict(*model.decode(json.dumps(body).encode())))
+    rows, count = model.decode(json.dumps(body).encode())
+    (answer,) = model.predict([rows], [count])
+    return json.loads(answer)
 
 
 def test_one_row_is_answered_with_class_and_model(tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ def test_the_environment_sets_everything(monkeypatch: pytest.MonkeyPatch) -> Non
         "PORT": "8001",
         "MAX_BODY_BYTES": "4096",
         "MAX_ROWS": "10",
+        "MAX_WAIT_SECONDS": "0.5",
         "LOG_LEVEL": "DEBUG",
     }.items():
         monkeypatch.setenv(name, value)
@@ -45,6 +46,7 @@ def test_the_environment_sets_everything(monkeypatch: pytest.MonkeyPatch) -> Non
         "port": 8001,
         "max_body_bytes": 4096,
         "max_rows": 10,
+        "max_wait_seconds": 0.5,
         "log_level": "DEBUG",
     }
 

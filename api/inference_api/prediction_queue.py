@@ -1,0 +1,196 @@
+"""The one way to the models: requests that wait, predicted together in each turn of the loop.
+
+Requests that arrive in the same turn of the event loop share one call of ONNX Runtime, which
+costs less for each the more they are; under light load a request is alone and waits for nobody.
+Where the queue is so long that a request would wait too long, it is refused at once.
+"""
+
+import asyncio
+import logging
+from collections import deque
+from time import perf_counter
+from typing import Protocol
+
+from inference_api.metrics import RouteStatistics
+from inference_api.model import LoadedModel
+from inference_api.problems import InvalidBodyError, ServiceError, encode_detail
+from inference_api.store import ModelStore
+
+logger = logging.getLogger(__name__)
+
+RETRY_AFTER_SECONDS = 1
+# What a turn takes at most, so that other requests (is the replica alive?) get theirs.
+_TURN_REQUESTS = 32
+_TURN_BYTES = 65536
+# The cost of a request is taken to grow with its body; this much it costs in any case.
+_REQUEST_BYTES = 512
+# Until there are measurements: slow, as a replica with an eighth of a core is.
+_FIRST_SECONDS_PER_BYTE = 1e-6
+# Weight of what was measured before, at each turn.
+_MEMORY = 0.95
+
+
+class PendingRequest(Protocol):
+    """A request whose body has arrived.
+
+    Attributes:
+        body: The body.
+        selection: The value of the client's header or cookie; None: the default model.
+        started: When its head arrived, on the scale of :func:`time.perf_counter`.
+    """
+
+    body: bytes
+    selection: str | None
+    started: float
+
+    def reply(self, status: int, body: bytes, retry_after: int | None) -> None:
+        """Send the answer; whether the client is still there is for this method to look after.
+
+        Args:
+            status: HTTP status.
+            body: JSON.
+            retry_after: Seconds after which asking again makes sense, or None.
+        """
+
+
+class PredictionQueue:
+    """Answers predictions. It is used by the event loop's thread alone.
+
+    Args:
+        store: Where the models are.
+        statistics: What counts the requests.
+        max_wait_seconds: A request that would wait longer is refused.
+    """
+
+    def __init__(
+        self, store: ModelStore, statistics: RouteStatistics, max_wait_seconds: float
+    ) -> None:
+        self._store = store
+        self._statistics = statistics
+        self._max_wait_seconds = max_wait_seconds
+        self._requests: deque[PendingRequest] = deque()
+        self._waiting_bytes = 0
+        self._turn_is_due = False
+        self._turn_started = 0.0
+        self._measured_bytes = 1.0
+        self._measured_seconds = _FIRST_SECONDS_PER_BYTE
+        self._loads: set[asyncio.Task[None]] = set()
+
+    def submit(self, request: PendingRequest) -> None:
+        """Take a request; it is answered in a later turn of the loop, or refused now."""
+        seconds_per_byte = self._measured_seconds / self._measured_bytes
+        if self._waiting_bytes * seconds_per_byte > self._max_wait_seconds:
+            error = ServiceError(
+                503, "More requests are waiting than can be answered soon.", RETRY_AFTER_SECONDS
+            )
+            self._fail(request, error)
+            return
+        self._waiting_bytes += len(request.body) + _REQUEST_BYTES
+        self._requests.append(request)
+        if not self._turn_is_due:
+            self._turn_is_due = True
+            self._turn_started = perf_counter()
+            asyncio.get_running_loop().call_soon(self._turn)
+
+    def _turn(self) -> None:
+        """Answer the requests that have waited longest, then let the loop do other things."""
+        requests = self._requests
+        taken: list[PendingRequest] = []
+        size = 0
+        while requests and len(taken) < _TURN_REQUESTS and size < _TURN_BYTES:
+            request = requests.popleft()
+            size += len(request.body) + _REQUEST_BYTES
+            taken.append(request)
+        self._answer(taken)
+        self._waiting_bytes -= size
+
+        # With requests left, the time until the next turn ends counts too: it goes into reading
+        # other requests. Throttling is part of it in any case.
+        now = perf_counter()
+        self._measured_seconds = self._measured_seconds * _MEMORY + now - self._turn_started
+        self._measured_bytes = self._measured_bytes * _MEMORY + size
+        self._turn_started = now
+        if requests:
+            asyncio.get_running_loop().call_soon(self._turn)
+        else:
+            self._turn_is_due = False
+
+    def _answer(self, requests: list[PendingRequest]) -> None:
+        model: LoadedModel | None = None
+        batch: list[PendingRequest] = []
+        rows: list[bytes] = []
+        counts: list[int] = []
+        for request in requests:
+            selection = request.selection
+            wanted = self._store.default if selection is None else self._store.find(selection)
+            if wanted is None:
+                self._answer_without_model(request)
+                continue
+            if wanted is not model:
+                if model is not None:
+                    self._predict(model, batch, rows, counts)
+                    batch, rows, counts = [], [], []
+                model = wanted
+            try:
+                packed, count = wanted.decode(request.body)
+            except (InvalidBodyError, ServiceError) as error:
+                self._fail(request, error)
+                continue
+            batch.append(request)
+            rows.append(packed)
+            counts.append(count)
+        if model is not None:
+            self._predict(model, batch, rows, counts)
+
+    def _predict(
+        self,
+        model: LoadedModel,
+        requests: list[PendingRequest],
+        rows: list[bytes],
+        counts: list[int],
+    ) -> None:
+        if not requests:
+            return
+        try:
+            answers = model.predict(rows, counts)
+        except Exception:
+            logger.exception("a prediction failed")
+            for request in requests:
+                self._fail(request, ServiceError(500, "The service failed; its log says why."))
+            return
+        model.last_used = now = perf_counter()
+        observe = self._statistics.observe
+        for request, answer in zip(requests, answers, strict=True):
+            observe(200, now - request.started)
+            request.reply(200, answer, None)
+
+    def _answer_without_model(self, request: PendingRequest) -> None:
+        if request.selection is None:
+            self._fail(request, self._store.explain_no_default())
+            return
+        task = asyncio.get_running_loop().create_task(
+            self._load_and_predict(request, request.selection)
+        )
+        self._loads.add(task)
+        task.add_done_callback(self._loads.discard)
+
+    async def _load_and_predict(self, request: PendingRequest, selection: str) -> None:
+        try:
+            model = await self._store.load_selected(selection)
+            rows, count = model.decode(request.body)
+        except (InvalidBodyError, ServiceError) as error:
+            self._fail(request, error)
+        except Exception:
+            logger.exception("a prediction failed")
+            self._fail(request, ServiceError(500, "The service failed; its log says why."))
+        else:
+            self._predict(model, [request], [rows], [count])
+
+    def _fail(self, request: PendingRequest, error: InvalidBodyError | ServiceError) -> None:
+        if isinstance(error, InvalidBodyError):
+            status, detail, retry_after = 422, encode_detail(error.problems), None
+        else:
+            status, detail = error.status, encode_detail(error.detail)
+            retry_after = error.retry_after
+        self._statistics.observe(status, perf_counter() - request.started)
+        request.reply(status, detail, retry_after)
