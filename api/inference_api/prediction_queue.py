@@ -101,8 +101,11 @@ class PredictionQueue:
             request = requests.popleft()
             size += len(request.body) + _REQUEST_BYTES
             taken.append(request)
-        self._answer(taken)
         self._waiting_bytes -= size
+        try:
+            self._answer(taken)
+        except Exception:
+            logger.exception("a turn of the queue failed")  # the next ones go on
 
         # With requests left, the time until the next turn ends counts too: it goes into reading
         # other requests. Throttling is part of it in any case.
@@ -131,16 +134,25 @@ class PredictionQueue:
                     self._predict(model, batch, rows, counts)
                     batch, rows, counts = [], [], []
                 model = wanted
-            try:
-                packed, count = wanted.decode(request.body)
-            except (InvalidBodyError, ServiceError) as error:
-                self._fail(request, error)
+            packed = self._decode(wanted, request)
+            if packed is None:
                 continue
             batch.append(request)
-            rows.append(packed)
-            counts.append(count)
+            rows.append(packed[0])
+            counts.append(packed[1])
         if model is not None:
             self._predict(model, batch, rows, counts)
+
+    def _decode(self, model: LoadedModel, request: PendingRequest) -> tuple[bytes, int] | None:
+        """Return a request's rows and their number; None if the request was refused."""
+        try:
+            return model.decode(request.body)
+        except (InvalidBodyError, ServiceError) as error:
+            self._fail(request, error)
+        except Exception:
+            logger.exception("a prediction failed")
+            self._fail(request, _failure())
+        return None
 
     def _predict(
         self,
@@ -156,7 +168,7 @@ class PredictionQueue:
         except Exception:
             logger.exception("a prediction failed")
             for request in requests:
-                self._fail(request, ServiceError(500, "The service failed; its log says why."))
+                self._fail(request, _failure())
             return
         model.last_used = now = perf_counter()
         observe = self._statistics.observe
@@ -177,14 +189,15 @@ class PredictionQueue:
     async def _load_and_predict(self, request: PendingRequest, selection: str) -> None:
         try:
             model = await self._store.load_selected(selection)
-            rows, count = model.decode(request.body)
-        except (InvalidBodyError, ServiceError) as error:
+        except ServiceError as error:
             self._fail(request, error)
         except Exception:
             logger.exception("a prediction failed")
-            self._fail(request, ServiceError(500, "The service failed; its log says why."))
+            self._fail(request, _failure())
         else:
-            self._predict(model, [request], [rows], [count])
+            packed = self._decode(model, request)
+            if packed is not None:
+                self._predict(model, [request], [packed[0]], [packed[1]])
 
     def _fail(self, request: PendingRequest, error: InvalidBodyError | ServiceError) -> None:
         if isinstance(error, InvalidBodyError):
@@ -194,3 +207,7 @@ class PredictionQueue:
             retry_after = error.retry_after
         self._statistics.observe(status, perf_counter() - request.started)
         request.reply(status, detail, retry_after)
+
+
+def _failure() -> ServiceError:
+    return ServiceError(500, "The service failed; its log says why.")

@@ -55,7 +55,11 @@ REQUESTS = {
     "with an escape": PLAIN.replace(b"/predict", b"/%70redict"),
     "with a slash": PLAIN.replace(b"/predict", b"/predict/"),
     "with a host": PLAIN.replace(b"/predict", b"http://x/predict"),
-    "an upgrade": HEAD + b"connection: upgrade, close\r\nupgrade: websocket\r\n" + LENGTH + b"\r\n" + BODY,
+    "an upgrade": HEAD
+    + b"connection: upgrade, close\r\nupgrade: websocket\r\n"
+    + LENGTH
+    + b"\r\n"
+    + BODY,
     "another route": b"POST /select-model HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\n\r\n{}",
     "an unknown method": PLAIN.replace(b"POST", b"POSE"),
     "a negative length": HEAD + b"content-length: -1\r\n\r\n",
