@@ -1,5 +1,6 @@
 """Runs one replica: ``python -m inference_api``."""
 
+import gc
 import logging
 import os
 import sys
@@ -58,6 +59,10 @@ def main() -> int:
             log_config=None,
         )
     )
+    # What the application is made of stays for good. The garbage collector looking through it
+    # would stop the event loop: 45 ms on a free core, eight times that with an eighth of one.
+    gc.collect()
+    gc.freeze()
     server.run()
     return 0 if server.started else 1
 

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from urllib.parse import quote, unquote
 
 from inference_api.cache import Cache, Snapshot
+from inference_api.cpu import on_one_cpu
 from inference_api.metrics import LoadStatistics
 from inference_api.model import Identity, LoadedModel, ModelRefusedError, load
 from inference_api.problems import ServiceError
@@ -115,6 +116,7 @@ class ModelStore:
 
         self._thread = threading.Thread(target=self._run, name="model-store", daemon=True)
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._loop_thread_id = 0
         self._stopping = threading.Event()
         self._requests: queue.SimpleQueue[Selection | None] = queue.SimpleQueue()
         self._pending: dict[Selection, Future[LoadedModel]] = {}
@@ -123,12 +125,13 @@ class ModelStore:
     # ------------------------------------------------------------ the event loop's side
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Start following the registry.
+        """Start following the registry; called by the event loop's thread.
 
         Args:
             loop: The loop whose thread predicts.
         """
         self._loop = loop
+        self._loop_thread_id = threading.get_native_id()
         self._thread.start()
 
     def stop(self) -> bool:
@@ -414,14 +417,16 @@ class ModelStore:
         directory = self._cache.fetch(self._registry, identity)
         self._make_room()
         try:
-            return load(identity, directory, self._settings.max_rows)
+            with on_one_cpu(self._loop_thread_id):
+                return load(identity, directory, self._settings.max_rows)
         except ModelRefusedError as error:
             if error.reason not in _DAMAGED or not here:
                 raise
             logger.warning("a local copy is damaged", extra={"reason": str(error)})
         self._cache.discard(identity)
         directory = self._cache.fetch(self._registry, identity)
-        return load(identity, directory, self._settings.max_rows)
+        with on_one_cpu(self._loop_thread_id):
+            return load(identity, directory, self._settings.max_rows)
 
     def _refuse(
         self, identity: Identity, error: ModelRefusedError | ArtifactError | OSError
