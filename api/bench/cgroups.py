@@ -2,8 +2,10 @@
 
 import os
 import signal
+import subprocess
 import time
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 PERIOD_MICROSECONDS = 10_000
@@ -28,6 +30,9 @@ class CpuGroup:
         if not self._version_1:
             (_VERSION_2 / "cgroup.subtree_control").write_text("+cpu")
         self._path.mkdir(exist_ok=True)
+        # Whatever else runs on the machine waits for what is measured.
+        weight = ("cpu.shares", 262144) if self._version_1 else ("cpu.weight", 10000)
+        (self._path / weight[0]).write_text(str(weight[1]))
 
     def enter(self) -> None:
         """Move the calling process into the group."""
@@ -58,3 +63,50 @@ class CpuGroup:
         while self.processes() and time.monotonic() < deadline:
             time.sleep(0.05)
         self._path.rmdir()
+
+
+@contextmanager
+def run_in_group(
+    command: list[str],
+    environment: Mapping[str, str],
+    own: Path,
+    cpu: int,
+    stdin: int = subprocess.DEVNULL,
+    stdout: int = subprocess.DEVNULL,
+) -> Iterator[tuple[CpuGroup, "subprocess.Popen[str]"]]:
+    """Run a command on one processor, in a control group of its own that has no limit yet.
+
+    Args:
+        command: The command.
+        environment: Its environment variables.
+        own: Its working directory, whose name the group gets; standard error goes into ``log``.
+        cpu: The processor's number.
+        stdin: As of ``subprocess.Popen``.
+        stdout: As of ``subprocess.Popen``.
+    """
+    group = CpuGroup(f"bench-{os.getpid()}-{own.name}")
+
+    def enter() -> None:
+        group.enter()
+        os.sched_setaffinity(0, {cpu})
+
+    try:
+        with (own / "log").open("w") as log:
+            process = subprocess.Popen(
+                command,
+                env=dict(environment),
+                cwd=own,
+                stdin=stdin,
+                stdout=stdout,
+                stderr=log,
+                start_new_session=True,
+                preexec_fn=enter,
+                text=True,
+            )
+        with process:
+            try:
+                yield group, process
+            finally:
+                group.kill()
+    finally:
+        group.remove()

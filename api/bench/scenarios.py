@@ -2,16 +2,19 @@
 
 import json
 import os
+import shutil
 import statistics
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+from bench.cgroups import run_in_group
 from bench.paths import API, Folder
-from bench.targets import GENERATOR_CPU, Running, Target, bare_loop, running, targets
+from bench.targets import OTHER_CPU, Running, Target, bare_loop, running, targets
 
 Record = dict[str, Any]
 
@@ -93,19 +96,21 @@ def _load(
 ) -> Record:
     target: Target = one.target
     command = [
-        *("taskset", "-c", str(GENERATOR_CPU), sys.executable, "-m", "bench.load"),
+        *(sys.executable, "-m", "bench.load"),
         *("--port", str(one.port), "--path", target.path),
         *("--bodies", str(bodies or target.bodies), "--connections", str(connections)),
         *("--seconds", str(seconds)),
         *(() if rate is None else ("--rate", str(rate))),
     ]
-    output = subprocess.run(
-        command,
-        cwd=API,
-        env={**os.environ, "PYTHONPATH": str(API)},
-        check=True,
-        capture_output=True,
-        text=True,
-    ).stdout
-    found: Record = json.loads(output)
-    return found
+    own = Path(tempfile.mkdtemp(prefix="bench-generator-"))
+    try:
+        environment = {**os.environ, "PYTHONPATH": str(API)}
+        with run_in_group(command, environment, own, OTHER_CPU, stdout=subprocess.PIPE) as (
+            _,
+            load,
+        ):
+            output, _ = load.communicate()
+            found: Record = json.loads(output)
+            return found
+    finally:
+        shutil.rmtree(own)

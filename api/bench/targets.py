@@ -15,7 +15,7 @@ from typing import IO, cast
 
 import jinja2
 
-from bench.cgroups import CpuGroup
+from bench.cgroups import CpuGroup, run_in_group
 from bench.paths import API, REPOSITORY, Folder
 from inference_api.cache import Cache, Snapshot
 from inference_api.model import Identity
@@ -24,10 +24,9 @@ from inference_api.registry import ModelVersion, RegisteredModel, Registry
 MODEL = "modelo1"
 # Processors: the limited processes run on the last, the generator and nginx on the first.
 _LIMITED_CPU = (os.cpu_count() or 1) - 1
-GENERATOR_CPU = 0
+OTHER_CPU = 0
 _START_SECONDS = 120
 _FIRST_PORT = 21000
-_DISCARD = subprocess.DEVNULL
 # Where the deployment's nginx writes.
 _NGINX_FOLDER = "/tmp/"  # noqa: S108
 # Nothing listens there: the service serves from its local copy.
@@ -147,7 +146,7 @@ def running(
             own.mkdir(parents=True)
             environment = _environment(folder, own, port)
             group, _ = stack.enter_context(
-                _process(target.command(port), environment, own, _DISCARD, _DISCARD)
+                run_in_group(target.command(port), environment, own, _LIMITED_CPU)
             )
             groups.append(group)
         for port in ports:
@@ -169,7 +168,9 @@ def bare_loop(cpus: float, seconds: float, folder: Folder, work: Path) -> float:
     command = [sys.executable, "-m", "bench.peers.bare_loop", str(folder.path), str(seconds)]
     environment = {**os.environ, "PYTHONPATH": str(API)}
     try:
-        with _process(command, environment, own, subprocess.PIPE, subprocess.PIPE) as (group, loop):
+        with run_in_group(
+            command, environment, own, _LIMITED_CPU, subprocess.PIPE, subprocess.PIPE
+        ) as (group, loop):
             cast(IO[str], loop.stdout).readline()
             group.limit(cpus)
             output, _ = loop.communicate("go\n")
@@ -222,39 +223,6 @@ def _fill_cache(folder: Folder, directory: Path) -> None:
 
 
 @contextmanager
-def _process(
-    command: list[str], environment: Mapping[str, str], own: Path, stdin: int, stdout: int
-) -> Iterator[tuple[CpuGroup, "subprocess.Popen[str]"]]:
-    """Run a command in a control group of its own, which has no limit yet."""
-    group = CpuGroup(f"bench-{os.getpid()}-{own.name}")
-
-    def enter() -> None:
-        group.enter()
-        os.sched_setaffinity(0, {_LIMITED_CPU})
-
-    try:
-        with (own / "log").open("w") as log:
-            process = subprocess.Popen(
-                command,
-                env=dict(environment),
-                cwd=own,
-                stdin=stdin,
-                stdout=stdout,
-                stderr=log,
-                start_new_session=True,
-                preexec_fn=enter,
-                text=True,
-            )
-        with process:
-            try:
-                yield group, process
-            finally:
-                group.kill()
-    finally:
-        group.remove()
-
-
-@contextmanager
 def _nginx(port: int, target: Target, replica_ports: list[int], own: Path) -> Iterator[None]:
     """Run nginx with the deployment's configuration."""
     own.mkdir()
@@ -277,27 +245,10 @@ def _nginx(port: int, target: Target, replica_ports: list[int], own: Path) -> It
     )
     configuration = own / "nginx.conf"
     configuration.write_text(text.replace(_NGINX_FOLDER, f"{own}/"))
-    process = subprocess.Popen(
-        [
-            "taskset",
-            "-c",
-            str(GENERATOR_CPU),
-            "nginx",
-            "-c",
-            configuration,
-            "-e",
-            own / "log",
-            "-g",
-            "daemon off; user root;",
-        ],
-        stderr=subprocess.DEVNULL,
-    )
-    try:
+    command = ["nginx", "-c", str(configuration), "-e", "stderr", "-g", "daemon off; user root;"]
+    with run_in_group(command, os.environ, own, OTHER_CPU):
         _wait_until_ready(f"http://127.0.0.1:{port}{target.ready_path}")
         yield
-    finally:
-        process.terminate()
-        process.wait()
 
 
 def _wait_until_ready(url: str) -> None:
