@@ -111,7 +111,9 @@ def add_predict(document: dict[str, Any], model: LoadedModel | None, max_rows: i
                 "404": json_response("The selected model or version does not exist", "Sentence"),
                 "413": json_response("The body or the list is too large", "Sentence"),
                 "422": json_response("Everything that is wrong with the body", "Problems"),
-                "503": json_response("There is no model to answer with (yet)", "Sentence"),
+                "503": json_response(
+                    "There is no model (yet), or too much to do: see Retry-After", "Sentence"
+                ),
             },
         }
     }

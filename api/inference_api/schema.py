@@ -1,9 +1,13 @@
 """The feature schema that a model brings along: what a row holds and what the classes are."""
 
+import math
 from collections import Counter
 from typing import Annotated, Any, Literal
 
 import msgspec
+
+LARGEST_NUMBER = math.nextafter(2.0**128 - 2.0**103, 0.0)
+"""The largest number that is accepted: what is beyond it does not round to a float32."""
 
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
 
@@ -95,7 +99,12 @@ def row_json_schema(schema: FeatureSchema) -> dict[str, Any]:
                 "examples": [column.categories[0]],
             }
         else:
-            properties[column.name] = {"type": "number", "examples": [0]}
+            properties[column.name] = {
+                "type": "number",
+                "minimum": -LARGEST_NUMBER,
+                "maximum": LARGEST_NUMBER,
+                "examples": [0],
+            }
     return {
         "type": "object",
         "properties": properties,

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from inference_api.schema import parse_schema, row_json_schema
 from tests.conftest import Replica
+from tests.fuzzing import fuzz
 from tests.graphs import EXAMPLE, NAMES, PLACES, schema
 
 VALUES: st.SearchStrategy[Any] = st.recursive(
@@ -63,7 +64,8 @@ def test_what_is_accepted_is_what_the_document_says(steady: Replica, row: dict[s
         if document["properties"][name]["type"] == "string"
         else isinstance(value, int | float)
         and not isinstance(value, bool)
-        and abs(value) < 3.4028235e38
+        and document["properties"][name]["minimum"] <= value
+        and value <= document["properties"][name]["maximum"]
         for name, value in row.items()
     )
     status = steady.client.post("/predict", content=json.dumps(row)).status_code
@@ -83,6 +85,11 @@ def test_any_body_to_select_model(steady: Replica, content: bytes) -> None:
     answer = steady.client.post("/select-model", content=content)
     # 400 is what FastAPI says of bytes that are no text.
     check(answer.status_code, answer.json(), {200, 400, 404, 422})
+
+
+def test_the_documents_requests_get_the_documents_answers(steady: Replica) -> None:
+    statuses = fuzz(steady.url, 10, derandomize=True)
+    assert {200, 404, 422} <= set(statuses) <= {200, 400, 404, 422}
 
 
 @BOUNDED
