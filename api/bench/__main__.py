@@ -12,7 +12,7 @@ from bench.prepare import prepare
 from bench.scenarios import Record
 
 _SPLITS = (1, 2, 4)
-_SCENARIOS = ("throughput", "batches", "overload")
+_SCENARIOS = ("ideas", "throughput", "batches", "overload")
 
 
 def main() -> None:
@@ -35,6 +35,8 @@ def main() -> None:
         prepare(folder)
     with tempfile.TemporaryDirectory(prefix="bench-") as name:
         work = Path(name)
+        if "ideas" in wanted:
+            _keep("ideas", scenarios.ideas(folder, work / "ideas", given.rounds))
         if "batches" in wanted:
             _keep("batches", scenarios.batches(folder, work / "batches", given.rounds))
         for replicas in given.replicas:

@@ -51,6 +51,15 @@ class CpuGroup:
         """Return the processes in the group."""
         return [int(line) for line in (self._path / "cgroup.procs").read_text().split()]
 
+    def cpu_seconds(self) -> float:
+        """Return the CPU time of the threads that are in the group now."""
+        files = [
+            file
+            for pid in self.processes()
+            for file in Path(f"/proc/{pid}/task").glob("*/schedstat")
+        ]
+        return sum(int(file.read_text().split()[0]) for file in files) / 1e9
+
     def kill(self) -> None:
         """Kill every process in the group."""
         for pid in self.processes():

@@ -26,12 +26,28 @@ def write() -> None:
 
 def _text(records: list[Record]) -> str:
     parts = [
+        _ideas(
+            "way from the socket to the answer, one core, us of CPU",
+            [one for one in records if one["scenario"] == "ways"],
+        ),
+        _ideas(
+            "call of the model, us of CPU for a row",
+            [one for one in records if one["scenario"] == "calls"],
+        ),
         _throughput([one for one in records if one["scenario"] == "throughput"]),
         _latency([one for one in records if one["scenario"] == "latency"]),
         _batches([one for one in records if one["scenario"] == "batches"]),
         _overload([one for one in records if one["scenario"] == "overload"]),
     ]
     return "\n".join(["", *parts, ""])
+
+
+def _ideas(title: str, records: list[Record]) -> str:
+    """A table of ways; ratios are to the first of them."""
+    ways = list(dict.fromkeys(one["way"] for one in records))
+    medians = {way: statistics.median(_values(records, "microseconds", way=way)) for way in ways}
+    rows = [[way, f"{own:.1f}", f"{own / medians[ways[0]]:.2f}"] for way, own in medians.items()]
+    return _table([title, "median", "ratio"], rows)
 
 
 def _throughput(records: list[Record]) -> str:

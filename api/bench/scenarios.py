@@ -14,7 +14,15 @@ from typing import Any
 
 from bench.cgroups import run_in_group
 from bench.paths import API, Folder
-from bench.targets import OTHER_CPU, Running, Target, bare_loop, running, targets
+from bench.targets import (
+    OTHER_CPU,
+    Running,
+    bare_loop,
+    call_ways,
+    running,
+    targets,
+    variants,
+)
 
 Record = dict[str, Any]
 
@@ -24,7 +32,9 @@ BATCHES = (1, 10, 100, 1000)
 LOAD = 0.7
 _CONNECTIONS = 64
 _MANY_CONNECTIONS = 2000
+_IDEAS_CONNECTIONS = 32
 _SECONDS = 5.0
+_WARM_UP_SECONDS = 1.0
 
 
 def throughput(folder: Folder, work: Path, replicas: int, rounds: int) -> Iterator[Record]:
@@ -87,19 +97,44 @@ def overload(folder: Folder, work: Path, replicas: int, seconds: float) -> Itera
         }
 
 
+def ideas(folder: Folder, work: Path, rounds: int) -> Iterator[Record]:
+    """Compare what was tried, by the CPU time of an answer, without a limit and without nginx."""
+    for huge_pages in (False, True):
+        for line in call_ways(folder, work, rounds, huge_pages).splitlines():
+            record = json.loads(line)
+            if huge_pages:
+                record["way"] += ", huge pages"
+            yield {"scenario": "calls", **record}
+    with ExitStack() as stack:
+        started = [
+            stack.enter_context(running(target, number, 1, None, folder, work))
+            for number, target in enumerate(variants(folder))
+        ]
+        for number in range(rounds):
+            for one in started:
+                before = one.cpu_seconds()
+                found = _load(one, _IDEAS_CONNECTIONS, None, _SECONDS, direct=True)
+                # What was answered while warming up is in the CPU time, and counted alike.
+                answers = found["per_second"] * (found["seconds"] + _WARM_UP_SECONDS)
+                microseconds = (one.cpu_seconds() - before) / answers * 1e6
+                record = {"scenario": "ways", "round": number, "way": one.target.name}
+                yield record | {"microseconds": microseconds} | found
+
+
 def _load(
     one: Running,
     connections: int,
     rate: float | None,
     seconds: float,
     bodies: Path | None = None,
+    direct: bool = False,
 ) -> Record:
-    target: Target = one.target
+    target = one.target
     command = [
         *(sys.executable, "-m", "bench.load"),
-        *("--port", str(one.port), "--path", target.path),
+        *("--port", str(one.replica_ports[0] if direct else one.port), "--path", target.path),
         *("--bodies", str(bodies or target.bodies), "--connections", str(connections)),
-        *("--seconds", str(seconds)),
+        *("--warm-up", str(_WARM_UP_SECONDS), "--seconds", str(seconds)),
         *(() if rate is None else ("--rate", str(rate))),
     ]
     own = Path(tempfile.mkdtemp(prefix="bench-generator-"))

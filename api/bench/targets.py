@@ -17,6 +17,7 @@ import jinja2
 
 from bench.cgroups import CpuGroup, run_in_group
 from bench.paths import API, REPOSITORY, Folder
+from bench.peers.variants import NO_MODEL, VARIANTS
 from inference_api.cache import Cache, Snapshot
 from inference_api.model import Identity
 from inference_api.registry import ModelVersion, RegisteredModel, Registry
@@ -77,6 +78,10 @@ class Running:
         )
         return pages * os.sysconf("SC_PAGE_SIZE")
 
+    def cpu_seconds(self) -> float:
+        """Return the CPU time that all replicas have used."""
+        return sum(group.cpu_seconds() for group in self.groups)
+
 
 def targets(folder: Folder) -> list[Target]:
     """Return all targets; the service is the first."""
@@ -123,9 +128,27 @@ def targets(folder: Folder) -> list[Target]:
     ]
 
 
+def variants(folder: Folder) -> list[Target]:
+    """Return the forms of the service that were tried."""
+
+    def command(variant: str) -> Callable[[int], list[str]]:
+        return lambda _: [sys.executable, "-m", "bench.peers.variants", variant]
+
+    return [
+        Target(
+            variant,
+            "/predict",
+            "/predict" if variant == NO_MODEL else "/health/ready",
+            folder.bodies(1),
+            command(variant),
+        )
+        for variant in VARIANTS
+    ]
+
+
 @contextmanager
 def running(
-    target: Target, number: int, replicas: int, cpus: float, folder: Folder, work: Path
+    target: Target, number: int, replicas: int, cpus: float | None, folder: Folder, work: Path
 ) -> Iterator[Running]:
     """Run a target's replicas behind nginx; each is limited once it is ready.
 
@@ -133,7 +156,7 @@ def running(
         target: What to run.
         number: A number of its own, from 0, for ports.
         replicas: How many replicas.
-        cpus: What they have together.
+        cpus: What they have together; None: no limit.
         folder: The prepared folder.
         work: A folder for what they write.
     """
@@ -151,8 +174,9 @@ def running(
             groups.append(group)
         for port in ports:
             _wait_until_ready(f"http://127.0.0.1:{port}{target.ready_path}")
-        for group in groups:
-            group.limit(cpus / replicas)
+        if cpus is not None:
+            for group in groups:
+                group.limit(cpus / replicas)
         stack.enter_context(_nginx(first_port, target, ports, work / f"{number}-nginx"))
         yield Running(target, first_port, groups, ports)
 
@@ -177,6 +201,32 @@ def bare_loop(cpus: float, seconds: float, folder: Folder, work: Path) -> float:
             return float(output)
     finally:
         shutil.rmtree(own)
+
+
+def call_ways(folder: Folder, work: Path, rounds: int, huge_pages: bool) -> str:
+    """Run the comparison of ways to call the model.
+
+    Args:
+        folder: The prepared folder.
+        work: A folder for what it writes.
+        rounds: How often each way has its turn.
+        huge_pages: Whether large memory blocks use them.
+
+    Returns:
+        Lines of JSON.
+    """
+    own = work / f"calls-{huge_pages}"
+    own.mkdir(parents=True)
+    command = [sys.executable, "-m", "bench.peers.calls", str(folder.path), str(rounds)]
+    environment = {**os.environ, "PYTHONPATH": str(API)}
+    if huge_pages:
+        environment["GLIBC_TUNABLES"] = "glibc.malloc.hugetlb=1"
+    with run_in_group(command, environment, own, _LIMITED_CPU, stdout=subprocess.PIPE) as (
+        _,
+        calls,
+    ):
+        output, _ = calls.communicate()
+        return output
 
 
 def _environment(folder: Folder, own: Path, port: int) -> Mapping[str, str]:
