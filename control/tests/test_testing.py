@@ -9,7 +9,7 @@ from control.errors import Interrupted
 from control.packages import Packages
 from control.project import Project
 from control.runner import Completed
-from control.testing import PYTHON_PACKAGES, Suite
+from control.testing import PYTHON_PACKAGES, UNFINISHED_SCENARIOS, Suite
 from control.tests.conftest import FakeRunner, Screen
 
 
@@ -20,7 +20,7 @@ def tests(project: Project, runner: FakeRunner, screen: Screen) -> Suite:
         lock.parent.mkdir(exist_ok=True)
         lock.write_text("uv==1 --hash=sha256:00\n")
     (project.ansible / "playbooks" / "scale.yml").touch()
-    scenario = project.root / "molecule" / "nginx" / "molecule.yml"
+    scenario = project.root / "molecule" / "redis" / "molecule.yml"
     scenario.parent.mkdir(parents=True)
     scenario.touch()
     runner.replies["dpkg-query"] = "postgresql installed\n"
@@ -63,7 +63,7 @@ def test_layers_run_in_order_and_are_counted(
         "site.yml playbooks/scale.yml",
         "fmt -check -diff -recursive",
         "terraform -chdir=terraform test",
-        "molecule test --scenario-name nginx",
+        "molecule test --scenario-name redis",
         "pytest -v --capture=no tests",
     ):
         assert part in ran
@@ -79,8 +79,8 @@ def test_roles_are_tested_where_machines_can_be_made(
         0, "70 assertions held\n1 passed in 2s\n12 assertions held\n", ""
     )
     assert tests.run("roles")
-    assert screen.text.index("ready for machines") < screen.text.index("--- molecule: nginx")
-    assert re.search(r"roles +molecule: nginx +passed +\S.* 82$", screen.text, re.MULTILINE)
+    assert screen.text.index("ready for machines") < screen.text.index("--- molecule: redis")
+    assert re.search(r"roles +molecule: redis +passed +\S.* 82$", screen.text, re.MULTILINE)
 
 
 def test_each_package_is_tested_with_its_own_environment(
@@ -110,8 +110,20 @@ def test_failing_layer_runs_to_its_end_and_is_the_last(
     assert not last.startswith("0 ")
 
 
+def test_unfinished_scenarios_are_named_and_not_run(
+    tests: Suite, runner: FakeRunner, screen: Screen, project: Project
+) -> None:
+    unfinished = project.root / "molecule" / min(UNFINISHED_SCENARIOS) / "molecule.yml"
+    unfinished.parent.mkdir()
+    unfinished.touch()
+    tests.run("roles")
+    assert f"not finished: {unfinished.parent.name}" in screen.text
+    ran = [command for command in runner.commands if "molecule test" in command]
+    assert [command.split()[-1] for command in ran] == ["redis"]
+
+
 def test_nothing_to_run_is_no_success(tests: Suite, screen: Screen, project: Project) -> None:
-    (project.root / "molecule" / "nginx" / "molecule.yml").unlink()
+    (project.root / "molecule" / "redis" / "molecule.yml").unlink()
     assert not tests.run("roles")
     assert "there is nothing to run" in screen.text
     assert screen.text.splitlines()[-1] == "0 passed, 0 failed"
