@@ -5,6 +5,7 @@ asked for was done, with 1 when it was refused or could not be done.
 """
 
 import argparse
+import logging
 import sys
 from collections.abc import Callable, Sequence
 
@@ -108,4 +109,6 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 if __name__ == "__main__":
+    # Airflow's logging shows every record; what an operator needs to know is printed.
+    logging.getLogger("covertype").setLevel(logging.WARNING)
     sys.exit(main())
