@@ -1,1 +1,0 @@
-"""The peers, written as their users write them."""
