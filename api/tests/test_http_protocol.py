@@ -130,6 +130,17 @@ def test_a_request_may_come_byte_by_byte(steady: Replica, name: str) -> None:
     assert in_bytes == exchange(steady.url, [sent])
 
 
+def test_both_ways_refuse_alike(
+    steady: Replica, plain_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As if there were no time at all to wait.
+    monkeypatch.setattr(steady.application.protocol.queue, "_max_wait_seconds", -1.0)
+    answer = exchange(steady.url, [PLAIN + LAST])
+    assert answer.startswith(b"HTTP/1.1 503 Service Unavailable\r\n")
+    assert b"\r\nretry-after: 1\r\n" in answer
+    assert answer == exchange(plain_url, [PLAIN + LAST])
+
+
 def test_the_short_way_is_taken(steady: Replica, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> None:
         raise AssertionError("the long way was taken")
