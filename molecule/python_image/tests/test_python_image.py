@@ -56,7 +56,7 @@ def build(machine: Machine, reference: str, requirement: str) -> tuple[int, str]
         f"printf %s '{dockerfile}' > Dockerfile && echo '{requirement}' > lock.txt"
     )
     result = machine.host.run(
-        "docker build --quiet --tag probe "
+        "docker build --progress plain --tag probe "
         "--secret id=ca,src=/var/lib/mlops/build/ca-certificates.crt /root/probe"
     )
     return result.rc, result.stdout + result.stderr
