@@ -10,6 +10,7 @@ from typing import Any
 from shared.machine import Machine
 
 _RUN_SECONDS = 180
+_DAG_SECONDS = 120
 
 
 class Api:
@@ -35,6 +36,19 @@ class Api:
             AssertionError: the status is not 200.
         """
         return self._machine.get_json(f"{self.url}/api/v2{path}", *self._authorisation)
+
+    def wait_for_dags(self, *dag_ids: str) -> None:
+        """Wait until Airflow has read the files of some DAGs, and knows no others.
+
+        Raises:
+            AssertionError: it knows others after that time.
+        """
+        deadline = time.monotonic() + _DAG_SECONDS
+        known: list[str] = []
+        while known != sorted(dag_ids):
+            assert time.monotonic() < deadline, known
+            time.sleep(1)
+            known = sorted(dag["dag_id"] for dag in self.get("/dags")["dags"])
 
     def run(self, dag_id: str) -> dict[str, Any]:
         """Start a run of a DAG, and return it once it has ended.

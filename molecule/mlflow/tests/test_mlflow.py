@@ -60,6 +60,7 @@ def run(machine: Machine) -> dict[str, Any]:
     status, answer = machine.http(
         f"{URL}/api/2.0/mlflow-artifacts/artifacts/{artifact_path(made)}",
         *("--user", f"trainer:{password(machine, 'trainer')}"),
+        *("--header", "Content-Type: application/octet-stream"),
         *("--request", "PUT", "--data-binary", "content"),
     )
     assert status == 200, answer

@@ -67,7 +67,9 @@ def test_has_the_described_settings(machine: Machine) -> None:
         "SELECT @@version, @@max_connections, @@innodb_buffer_pool_size, @@log_bin, "
         "@@secure_file_priv",
     )
-    assert answer.split("\t") == ["9.7.4-1", "60", str(128 * 1024**2), "0", "NULL"]
+    version, *settings = answer.split("\t")
+    assert version.startswith("9.7.4")
+    assert settings == ["60", str(128 * 1024**2), "0", "NULL"]
 
 
 def test_files(machine: Machine) -> None:

@@ -24,6 +24,7 @@ class Echo(BaseHTTPRequestHandler):
             }
         ).encode()
         self.send_response(503 if self.path == "/unready" else 200)
+        self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)

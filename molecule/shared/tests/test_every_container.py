@@ -131,7 +131,9 @@ def test_secrets_are_nowhere_to_be_seen(machine: Machine) -> None:
     described = json.dumps(machine.look_again())
     printed = machine.shell(
         "for name in $(docker ps --all --format '{{.Names}}'); do docker logs $name 2>&1; done; "
-        "journalctl --no-pager --output cat; ps axww --format args"
+        # What sudo notes there are the commands of these tests, which know the secrets.
+        "journalctl --no-pager --output cat | grep --invert-match ' COMMAND='; "
+        "ps axww --format args"
     )
     readable = machine.shell(
         "find /etc /srv /var/lib/mlops /tmp -type f -perm /o=r -size -1024k -exec cat {} + "
