@@ -28,14 +28,15 @@ class ServingBudget:
             the next model while it serves one and keeps the one before, so this is what fits in
             beside two models that are loaded already.
         load_seconds: Time to load it at an eighth of a core. A restarted replica serves nobody
-            meanwhile, and 90 s after a machine's restart all must answer.
+            meanwhile, and 90 s after a machine's restart all must answer; the rest of that time is
+            the machine's and the services' own.
         row_microseconds: Median time of ONNX Runtime for one row with a whole core. A request
             takes a replica about 100 without the model; the model must not more than double it.
     """
 
     model_bytes: int = 64_000_000
     load_memory_bytes: int = 1_000_000_000
-    load_seconds: float = 20.0
+    load_seconds: float = 25.0
     row_microseconds: float = 100.0
 
 

@@ -57,8 +57,8 @@ def plan_for(rows: int) -> SearchPlan:
         first_share=0.25 if small else 0.05,
         proposed=1,
         folds=3,
-        most_leaves=900_000,
+        most_leaves=850_000,
         most_rounds=100,
-        trees=(41, 61) if small else (25, 35),
+        trees=(49, 65) if small else (25, 35),
         whole_trees=small,
     )

@@ -52,7 +52,7 @@ def draw(
 
 def _picture(size: tuple[float, float], fill: Callable[[Axes], None]) -> bytes:
     # Not pyplot: it keeps figures for a window that nobody opens.
-    figure = Figure(figsize=size, layout="constrained")
+    figure = Figure(figsize=size, layout="tight")
     FigureCanvasAgg(figure)
     fill(figure.add_subplot())
     file = io.BytesIO()
@@ -94,8 +94,8 @@ def _class_metrics(axes: Axes, labels: Ints, predicted: Ints) -> None:
     axes.bar_label(bars, fmt="%.2f", fontsize=7)
     names = [f"{one.name}\n{one.rows} rows" for one in classes]
     axes.set_xticks(places, names, fontsize=8)
-    axes.set(title="Figures by class, held-out rows", ylim=(0, 1.08))
-    axes.legend(ncols=3, loc="lower right")
+    axes.set(title="Figures by class, held-out rows", ylim=(0, 1.2))
+    axes.legend(ncols=3, loc="upper right")
 
 
 def _learning_curve(axes: Axes, insight: Insight) -> None:
@@ -178,9 +178,8 @@ def _front(axes: Axes, scores: Sequence[Score], candidate: Candidate) -> None:
         title="Candidates in cross-validation (a candidate of both rungs appears twice)",
         xlabel="median time for one row in ONNX Runtime, microseconds",
         ylabel="accuracy",
-        xscale="log",
     )
-    axes.grid(alpha=0.3, which="both")
+    axes.grid(alpha=0.3)
     axes.legend()
 
 
