@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from covertype.errors import PipelineError
+from covertype.errors import SettingError
 
 if TYPE_CHECKING:
     from covertype.promotion import Promotions
@@ -47,13 +47,13 @@ class Connections:
             fraction: How much of each batch to ask for; None for what the variable says.
 
         Raises:
-            PipelineError: A variable has no sensible value.
+            SettingError: A variable has no sensible value.
         """
         from covertype.source import GROUPS, DataSource
 
         group = self.variable("covertype_group_number", "1")
         if not group.isdecimal() or int(group) not in GROUPS:
-            raise PipelineError(
+            raise SettingError(
                 f"The variable covertype_group_number is {group!r}: set it to a number from "
                 f"{GROUPS[0]} to {GROUPS[-1]}."
             )
@@ -63,7 +63,7 @@ class Connections:
         except ValueError:
             share = 0.0
         if not 0 < share <= 1:
-            raise PipelineError(
+            raise SettingError(
                 f"covertype_fraction is {fraction!r}: set the variable, or the run's parameter, "
                 "to a number above 0 and at most 1."
             )

@@ -10,10 +10,10 @@ import logging
 from collections.abc import Sequence
 
 from covertype import search
-from covertype.candidates import BASELINE, Candidate, Score
+from covertype.candidates import Candidate, Score
 from covertype.dataset import encode, split
 from covertype.errors import PipelineError
-from covertype.plan import plan_for
+from covertype.plan import baseline_for, plan_for
 from covertype.registration import UnservableError, fit_and_register
 from covertype.registry import Registry
 from covertype.scoring import search_key
@@ -33,10 +33,12 @@ def train_baseline(run: str, store: CovertypeStore, registry: Registry) -> int:
     Returns:
         The version's number.
     """
-    with registry.run(f"{run}/baseline", BASELINE.name) as run_id:
+    with registry.run(f"{run}/baseline", "baseline") as run_id:
         version = registry.version_of(run_id)
         if version is None:
-            version = fit_and_register(BASELINE, (), run_id, encode(store.read()), registry)
+            rows = encode(store.read())
+            candidate = baseline_for(len(split(rows).fit))
+            version = fit_and_register(candidate, (), run_id, rows, registry)
     return version
 
 

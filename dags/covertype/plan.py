@@ -1,8 +1,8 @@
-"""How large a search is, by the number of rows."""
+"""How large models and a search are, by the number of rows: the one place that scales with it."""
 
 from dataclasses import dataclass
 
-from covertype.candidates import Family
+from covertype.candidates import Candidate, Family
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,17 @@ class SearchPlan:
         """How many candidates of the first rung go on to the second: a third."""
         return max(1, len(self.families) // 3)
 
+    def forest(self, trees: int) -> dict[str, int]:
+        """The size of a forest of so many trees, in scikit-learn's words.
+
+        Numbers of trees are odd: an even number lets two classes get the same votes, and
+        scikit-learn and ONNX Runtime, which add in other precisions, then break the tie
+        differently.
+        """
+        if self.whole_trees:
+            return {"n_estimators": trees}
+        return {"n_estimators": trees, "max_leaf_nodes": self.most_leaves // trees}
+
 
 FAMILIES: tuple[Family, ...] = (
     # The slowest first, so that none of them runs alone at the end.
@@ -45,7 +56,7 @@ _WHOLE_TREES_UP_TO = 100_000
 
 
 def plan_for(rows: int) -> SearchPlan:
-    """The search's size for a number of rows; the one place that scales with it.
+    """The search's size for a number of rows.
 
     Up to 100,000 rows whole trees fit into the serving budget. Beyond, what a model may weigh is
     divided among fewer, pruned trees, and the first rung needs no larger part than before to tell
@@ -62,3 +73,9 @@ def plan_for(rows: int) -> SearchPlan:
         trees=(49, 65) if small else (25, 35),
         whole_trees=small,
     )
+
+
+def baseline_for(rows: int) -> Candidate:
+    """The model that a search must beat: a plain random forest."""
+    plan = plan_for(rows)
+    return Candidate("baseline", "random_forest", {"max_features": 0.3, **plan.forest(21)})

@@ -100,14 +100,14 @@ def _candidate(trial: optuna.trial.Trial, number: int, plan: SearchPlan) -> Cand
         case "extra_trees":
             trees = trial.suggest_int("extra_trees", *plan.trees, step=2)
             params: dict[str, Any] = {
-                "n_estimators": trees,
+                **plan.forest(trees),
                 "max_features": round(trial.suggest_float("extra_max_features", 0.2, 0.5), 2),
                 "criterion": trial.suggest_categorical("extra_criterion", ["gini", "entropy"]),
             }
         case "random_forest":
             trees = trial.suggest_int("forest_trees", 15, 25, step=2)
             params = {
-                "n_estimators": trees,
+                **plan.forest(trees),
                 "max_features": round(trial.suggest_float("forest_max_features", 0.1, 0.3), 2),
                 # Each tree on all rows: .932/.884 instead of .914/.863.
                 "bootstrap": False,
@@ -126,6 +126,4 @@ def _candidate(trial: optuna.trial.Trial, number: int, plan: SearchPlan) -> Cand
                     trial.suggest_float("boosting_l2", 0.5, 10.0, log=True), 2
                 ),
             }
-    if family != "hist_gradient_boosting" and not plan.whole_trees:
-        params["max_leaf_nodes"] = plan.most_leaves // trees
     return Candidate(f"{number:02d}-{family}", family, params)

@@ -12,11 +12,12 @@ from conftest import GOOD
 from covertype import behaviour, features
 from covertype import export as export_module
 from covertype.budget import ServingBudget
-from covertype.candidates import BASELINE, Candidate
+from covertype.candidates import Candidate
 from covertype.dataset import Rows, Split
 from covertype.errors import PipelineError
 from covertype.evaluation import evaluate
 from covertype.export import ExportedModel, export, feature_schema, open_session, predict, to_onnx
+from covertype.plan import baseline_for
 from covertype.schema import INPUTS
 from covertype.training import cross_validate, fit
 
@@ -29,7 +30,7 @@ BOOSTING = Candidate(
 )
 FAMILIES = {
     "extra_trees": replace(GOOD, params={**GOOD.params, "n_estimators": 15}),
-    "random_forest": BASELINE,
+    "random_forest": baseline_for(2_700),
     "hist_gradient_boosting": BOOSTING,
 }
 COLUMN = {column.name: position for position, column in enumerate(INPUTS)}

@@ -31,7 +31,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """The fits of the learning curve, and measuring, have tests of their own."""
     monkeypatch.setattr(export_module, "measure", cost_without_measuring)
     monkeypatch.setattr(registration, "examine", lambda *_: INSIGHT)
-    monkeypatch.setattr(pipeline, "BASELINE", replace(WORSE, name="baseline"))
+    monkeypatch.setattr(pipeline, "baseline_for", lambda _: WORSE)
 
 
 def score(candidate: Candidate, objective: float, refusal: str = "") -> Score:
