@@ -169,8 +169,9 @@ class Suite:
             Layer(
                 "roles",
                 "each Ansible role on a machine of its own, with Molecule",
-                "2 minutes for each role",
-                1,
+                "1 minute for each role",
+                # Each waits for its machine about half of the time.
+                2,
                 self._roles,
             ),
             Layer(

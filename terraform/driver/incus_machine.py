@@ -9,6 +9,7 @@ because the script runs before anything is installed.
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shutil
@@ -16,7 +17,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -109,12 +111,27 @@ def debian_sources(suite: str) -> list[str]:
 
 
 def image_create(values: Input) -> None:
-    """Build the machine image from Debian packages and give it to Incus."""
-    alias = values["alias"]
-    if image_exists(alias):
-        say(f"image {alias} is there already")
-        return
-    definition_directory = Path(values["definition_directory"])
+    """Make the machine image unless it is there; another one that makes it is waited for."""
+    with exclusive(Path(values["definition_directory"])) as definition_directory:
+        if image_exists(values["alias"]):
+            say(f"image {values['alias']} is there already")
+        else:
+            build_image(definition_directory, values["alias"])
+
+
+@contextmanager
+def exclusive(directory: Path) -> Iterator[Path]:
+    """Wait until no other process has this directory, then have it."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield directory
+    finally:
+        os.close(descriptor)
+
+
+def build_image(definition_directory: Path, alias: str) -> None:
+    """Build a machine image from Debian packages and give it to Incus."""
     definition = json.loads((definition_directory / "image.json").read_text())
     sources = debian_sources(definition["suite"])
     with tempfile.TemporaryDirectory(prefix="mlops-image-") as work:
