@@ -22,6 +22,7 @@ DAGS_IN_ORDER = ["Borrar_datos", "Cargar_datos", "Entrenamiento_mode", "Procesa_
 INFERENCE_CPUS = 0.5
 INFERENCE_BYTES = 10 * 1024**3
 PERIOD_US = 10_000
+WORKER_CONCURRENCY = 2
 
 
 def test_up_ends_with_a_prediction(platform: Platform) -> None:
@@ -179,18 +180,50 @@ def test_dags_are_there_and_unpaused(airflow: httpx.Client) -> None:
     assert airflow.get("/importErrors").json()["total_entries"] == 0
 
 
-@pytest.mark.parametrize("dag", DAGS_IN_ORDER)
-def test_each_dag_runs_by_hand(platform: Platform, airflow: httpx.Client, dag: str) -> None:
+def start(airflow: httpx.Client, dag: str) -> str:
+    """Start a run as an operator does by hand; return its path in the API."""
     started = airflow.post(f"/dags/{dag}/dagRuns", json={"logical_date": None})
     assert started.status_code == 200, started.text
-    path = f"/dags/{dag}/dagRuns/{started.json()['dag_run_id']}"
+    return f"/dags/{dag}/dagRuns/{started.json()['dag_run_id']}"
+
+
+def follow(platform: Platform, airflow: httpx.Client, path: str) -> None:
+    """Wait until a run has ended well."""
 
     def ended() -> bool:
         return airflow.get(path).json()["state"] in ("success", "failed")
 
-    seconds = platform.wait_for(dag, 420, ended)
-    print(f"{dag}: {seconds:.0f} s")
+    seconds = platform.wait_for(path, 420, ended)
+    print(f"{path}: {seconds:.0f} s")
     assert airflow.get(path).json()["state"] == "success"
+
+
+@pytest.mark.parametrize("dag", DAGS_IN_ORDER[:-1])
+def test_each_dag_runs_by_hand(platform: Platform, airflow: httpx.Client, dag: str) -> None:
+    follow(platform, airflow, start(airflow, dag))
+
+
+def test_a_search_whose_worker_is_killed_tries_its_candidates_again(
+    platform: Platform, airflow: httpx.Client
+) -> None:
+    path = start(airflow, DAGS_IN_ORDER[-1])
+    tasks = f"{path}/taskInstances"
+
+    def fitting() -> bool:
+        running = airflow.get(tasks, params={"state": "running"}).json()["task_instances"]
+        return any(task["task_id"] == "search.score_on_share" for task in running)
+
+    platform.wait_for("a candidate", 120, fitting)
+    platform.ssh(f"kill -9 {platform.services()['airflow-worker-1']['State']['Pid']}")
+    follow(platform, airflow, path)
+    tries = [
+        task["try_number"]
+        for task in airflow.get(tasks).json()["task_instances"]
+        if task["task_id"] == "search.score_on_share"
+    ]
+    print(f"attempts at each candidate: {tries}")
+    assert 1 <= tries.count(2) <= WORKER_CONCURRENCY
+    assert set(tries) == {1, 2}
 
 
 def covertype_query(platform: Platform, query: str) -> str:
