@@ -79,3 +79,9 @@ def test_refuses_what_has_another_hash(machine: Machine, reference: str) -> None
     status, printed = build(machine, reference, REQUIREMENT.replace("4721f391", "00000000"))
     assert status != 0
     assert "hash" in printed.lower()
+
+
+def test_refuses_what_has_no_hash(machine: Machine, reference: str) -> None:
+    status, printed = build(machine, reference, REQUIREMENT.split()[0])
+    assert status != 0
+    assert "hash" in printed.lower()
