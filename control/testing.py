@@ -18,14 +18,6 @@ from control.terraform import tools_path
 
 # The store's tests of `dags/` start a database server of their own.
 TEST_PACKAGES = ("postgresql",)
-# Scenarios that have not passed in full on a fresh machine yet. The layer names them; each leaves
-# this list when it passes, and the list goes when it is empty.
-UNFINISHED_SCENARIOS = frozenset(
-    {
-        *("airflow", "base_image", "container", "data_api", "inference_api", "minio"),
-        *("mlflow", "mysql", "nginx", "postgres", "python_image"),
-    }
-)
 # Of what a failed check printed, the end is repeated after everything else.
 _REPEATED_LINES = 30
 # What `molecule/conftest.py` prints at the end of each variant.
@@ -386,16 +378,15 @@ class Suite:
             "MOLECULE_COMMAND_BORDERS": "false",
             **({} if self._console.colour else {"NO_COLOR": "1"}),
         }
-        found = {
-            path.parent.name for path in (self._project.root / "molecule").glob("*/molecule.yml")
-        }
-        left_out = sorted(found & UNFINISHED_SCENARIOS)
-        if left_out:
-            self._console.say(f"    not run, because not finished: {', '.join(left_out)}")
-        for scenario in sorted(found - UNFINISHED_SCENARIOS):
+        scenarios = (self._project.root / "molecule").glob("*/molecule.yml")
+        # Those that need other roles' services come last: by then the archive has their images.
+        for scenario in sorted(
+            (path.parent for path in scenarios),
+            key=lambda folder: ((folder / "prepare.yml").exists(), folder.name),
+        ):
             yield Check(
-                f"molecule: {scenario}",
-                ([control.programs / "molecule", "test", "--scenario-name", scenario],),
+                f"molecule: {scenario.name}",
+                ([control.programs / "molecule", "test", "--scenario-name", scenario.name],),
                 env=env,
             )
 

@@ -9,7 +9,7 @@ from control.errors import Interrupted
 from control.packages import Packages
 from control.project import Project
 from control.runner import Completed
-from control.testing import PYTHON_PACKAGES, UNFINISHED_SCENARIOS, Suite
+from control.testing import PYTHON_PACKAGES, Suite
 from control.tests.conftest import FakeRunner, Screen
 
 
@@ -110,16 +110,13 @@ def test_failing_layer_runs_to_its_end_and_is_the_last(
     assert not last.startswith("0 ")
 
 
-def test_unfinished_scenarios_are_named_and_not_run(
-    tests: Suite, runner: FakeRunner, screen: Screen, project: Project
-) -> None:
-    unfinished = project.root / "molecule" / min(UNFINISHED_SCENARIOS) / "molecule.yml"
-    unfinished.parent.mkdir()
-    unfinished.touch()
-    tests.run("roles")
-    assert f"not finished: {unfinished.parent.name}" in screen.text
-    ran = [command for command in runner.commands if "molecule test" in command]
-    assert [command.split()[-1] for command in ran] == ["redis"]
+def test_roles_that_need_others_services_come_last(tests: Suite, project: Project) -> None:
+    for role, file in (("airflow", "prepare.yml"), ("airflow", "molecule.yml")):
+        path = project.root / "molecule" / role / file
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+    roles = next(layer for layer in tests.layers() if layer.name == "roles")
+    assert [check.title for check in roles.checks()] == ["molecule: redis", "molecule: airflow"]
 
 
 def test_nothing_to_run_is_no_success(tests: Suite, screen: Screen, project: Project) -> None:
