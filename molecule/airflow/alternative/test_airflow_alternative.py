@@ -21,11 +21,11 @@ def test_answers_at_its_new_address(machine: Machine, api: Api) -> None:
     assert "AIRFLOW__API__BASE_URL=http://portal.example:8180" in environment
 
 
-def test_a_task_finds_the_new_variables(api: Api) -> None:
+def test_a_task_finds_the_new_variables_and_modules(api: Api) -> None:
     run = api.run("probe")
     assert run["state"] == "success"
     path = f"/dags/probe/dagRuns/{run['dag_run_id']}/taskInstances/look/xcomEntries/return_value"
-    assert api.get(path)["value"].strip('"').startswith("blue other.example 20")
+    assert api.get(path)["value"].strip('"') == "blue other.example 20 airflow-worker colorsys"
 
 
 def test_there_are_two_workers_with_their_own_limits(machine: Machine) -> None:

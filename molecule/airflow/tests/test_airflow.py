@@ -50,7 +50,7 @@ def test_a_worker_runs_a_task(api: Api, run: dict[str, Any]) -> None:
 
 def test_a_task_finds_variables_and_connections(api: Api, run: dict[str, Any]) -> None:
     path = f"/dags/probe/dagRuns/{run['dag_run_id']}/taskInstances/look/xcomEntries/return_value"
-    assert api.get(path)["value"].strip('"') == "green shop.example 20 airflow-worker"
+    assert api.get(path)["value"].strip('"') == "green shop.example 20 airflow-worker nothing"
 
 
 def test_a_tasks_log_is_there_without_the_password(

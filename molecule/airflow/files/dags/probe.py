@@ -1,6 +1,7 @@
 """DAG: what a task finds where it runs."""
 
 import socket
+import sys
 
 from airflow.sdk import BaseHook, Variable, dag, task
 
@@ -15,7 +16,9 @@ def probe() -> None:
         found = f"{Variable.get('colour')} {connection.host} {len(connection.password or '')}"
         # Airflow masks it, wherever it is printed.
         print(f"the password is {connection.password}")
-        return f"{found} {socket.gethostname().rpartition('-')[0]}"
+        # A module that nothing here imports.
+        imported = "colorsys" if "colorsys" in sys.modules else "nothing"
+        return f"{found} {socket.gethostname().rpartition('-')[0]} {imported}"
 
     look()
 
