@@ -25,7 +25,7 @@ def test_a_task_finds_the_new_variables_and_modules(api: Api) -> None:
     run = api.run("probe")
     assert run["state"] == "success"
     path = f"/dags/probe/dagRuns/{run['dag_run_id']}/taskInstances/look/xcomEntries/return_value"
-    assert api.get(path)["value"].strip('"') == "blue other.example 20 airflow-worker colorsys"
+    assert api.get(path)["value"].strip('"') == "blue other.example 20 airflow-worker wave"
 
 
 def test_there_are_two_workers_with_their_own_limits(machine: Machine) -> None:

@@ -17,7 +17,7 @@ def probe() -> None:
         # Airflow masks it, wherever it is printed.
         print(f"the password is {connection.password}")
         # A module that nothing here imports.
-        imported = "colorsys" if "colorsys" in sys.modules else "nothing"
+        imported = "wave" if "wave" in sys.modules else "nothing"
         return f"{found} {socket.gethostname().rpartition('-')[0]} {imported}"
 
     look()
