@@ -161,7 +161,7 @@ class Suite:
             Layer(
                 "roles",
                 "each Ansible role on a machine of its own, with Molecule",
-                "1 minute for each role",
+                "2 minutes for each role",
                 # Each waits for its machine about half of the time.
                 2,
                 self._roles,
@@ -169,7 +169,7 @@ class Suite:
             Layer(
                 "platform",
                 "the whole platform: deployment, second deployment, DAGs, scaling, faults, restart",
-                "35 minutes where nothing is deployed yet, 20 otherwise",
+                "25 minutes where nothing is deployed yet, 15 otherwise",
                 1,
                 self._platform,
             ),
