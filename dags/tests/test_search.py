@@ -9,7 +9,8 @@ from covertype.candidates import Candidate, Score
 from covertype.errors import PipelineError
 from covertype.plan import FAMILIES, baseline_for, plan_for
 
-SMALL, LARGE = plan_for(52_000), plan_for(520_000)
+FEW_ROWS, MANY_ROWS = 52_000, 520_000
+SMALL, LARGE = plan_for(FEW_ROWS), plan_for(MANY_ROWS)
 
 
 def scored(candidates: list[Candidate]) -> list[Score]:
@@ -28,15 +29,14 @@ def test_the_same_candidates_are_sampled_each_time() -> None:
     assert len({one.name for one in candidates}) == len(candidates)
 
 
-@pytest.mark.parametrize("plan", [SMALL, LARGE])
-def test_numbers_of_trees_are_odd_and_leaves_within_what_a_model_may_have(plan: object) -> None:
-    rows = 52_000 if plan is SMALL else 520_000
+@pytest.mark.parametrize("rows", [FEW_ROWS, MANY_ROWS])
+def test_numbers_of_trees_are_odd_and_leaves_within_what_a_model_may_have(rows: int) -> None:
     for one in [baseline_for(rows), *search.sample(plan_for(rows))]:
         if one.family == "hist_gradient_boosting":
             assert one.params["max_iter"] == SMALL.most_rounds
             continue
         assert one.params["n_estimators"] % 2 == 1
-        if plan is LARGE:
+        if rows == MANY_ROWS:
             leaves = one.params["n_estimators"] * one.params["max_leaf_nodes"]
             assert 0.9 * LARGE.most_leaves < leaves <= LARGE.most_leaves
         else:
