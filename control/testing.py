@@ -18,8 +18,10 @@ from control.terraform import tools_path
 
 # The store's tests of `dags/` start a database server of their own.
 TEST_PACKAGES = ("postgresql",)
-# Of what a failed check printed, the end is repeated after everything else.
+# Of what a failed check printed, the end is repeated after everything else, and before it the place
+# where it went wrong, which with Ansible is often far from the end.
 _REPEATED_LINES = 30
+_WENT_WRONG = re.compile(r"^\s*fatal: ")
 # What `molecule/conftest.py` prints at the end of each variant.
 _ASSERTIONS = re.compile(r"(\d+) assertions held")
 
@@ -205,8 +207,8 @@ class Suite:
             self._console.say(line)
         failed = [outcome for outcome in outcomes if not outcome.passed]
         for outcome in failed:
-            self._console.say(f"\n--- {outcome.title} FAILED; the end of what it printed:")
-            for line in outcome.printed[-_REPEATED_LINES:]:
+            self._console.say(f"\n--- {outcome.title} FAILED; from what it printed:")
+            for line in _repeated(outcome.printed):
                 self._console.say(f"    {line}")
         self._console.say()
         self._console.say(f"{len(outcomes) - len(failed)} passed, {len(failed)} failed")
@@ -401,6 +403,18 @@ class Suite:
 
 def _word(passed: bool) -> str:
     return "passed" if passed else "FAILED"
+
+
+def _repeated(printed: tuple[str, ...]) -> tuple[str, ...]:
+    """What a failed check printed at its end and, where that is earlier, when it went wrong."""
+    end = max(len(printed) - _REPEATED_LINES, 0)
+    wrong = [number for number, line in enumerate(printed) if _WENT_WRONG.search(line)]
+    if not wrong or wrong[-1] >= end:
+        return printed[end:]
+    # With a few lines before it, which tell what was done.
+    begin = max(wrong[-1] - 5, 0)
+    around = min(begin + _REPEATED_LINES, end)
+    return (*printed[begin:around], "[...]", *printed[end:])
 
 
 def _assertions(printed: tuple[str, ...]) -> str:

@@ -102,12 +102,32 @@ def test_failing_layer_runs_to_its_end_and_is_the_last(
     assert "unit tests: dags" in screen.text
     assert "=== roles" not in screen.text
     lines = screen.text.splitlines()
-    assert lines[lines.index("--- ruff check FAILED; the end of what it printed:") + 1] == (
+    assert lines[lines.index("--- ruff check FAILED; from what it printed:") + 1] == (
         "    x.py: E501"
     )
     last = lines[-1]
     assert last.endswith(" passed, 1 failed")
     assert not last.startswith("0 ")
+
+
+def test_tells_again_where_it_went_wrong_and_how_it_ended(
+    tests: Suite, runner: FakeRunner, screen: Screen, project: Project
+) -> None:
+    molecule = project.environments / "control" / "bin" / "molecule"
+    printed = [
+        *("fatal: expected", "...ignoring"),
+        *(f"before {number}" for number in range(100)),
+        *("TASK [Run probe]", "fatal: [machine]: FAILED! =>", "    msg: busy"),
+        *(f"after {number}" for number in range(100)),
+    ]
+    runner.replies[f"{molecule} test"] = Completed(2, "\n".join(printed), "")
+    assert not tests.run("roles")
+    again = screen.text[screen.text.index("FAILED; from what it printed:") :]
+    assert "fatal: expected" not in again
+    assert "    TASK [Run probe]\n    fatal: [machine]: FAILED! =>\n        msg: busy\n" in again
+    assert "after 30" not in again
+    assert "    [...]\n    after 70\n" in again
+    assert "    after 99\n" in again
 
 
 def test_roles_that_need_others_services_come_last(tests: Suite, project: Project) -> None:
