@@ -2,9 +2,8 @@
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
 from time import perf_counter
 from typing import Any, Literal
 
@@ -12,18 +11,17 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi_offline import FastAPIOffline
 from prometheus_client import CONTENT_TYPE_LATEST
-from pydantic import BaseModel, ConfigDict, Field, StrictInt, StrictStr
+from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
 from inference_api.cache import Cache
-from inference_api.http_protocol import AnswerHeads, PredictProtocol
+from inference_api.http_protocol import AnswerHeads, PlainRoute, ShortWayProtocol
 from inference_api.metrics import Metrics
+from inference_api.model_routes import MODELS_PATH, SELECT_PATH, ModelReference, ModelRoutes
 from inference_api.openapi import add_predict, json_response
 from inference_api.predict import (
     PATH,
     REPLICA_HEADER,
-    SELECTION_COOKIE,
-    SELECTION_HEADER,
     Message,
     PredictEndpoint,
     Receive,
@@ -34,49 +32,9 @@ from inference_api.prediction_queue import PredictionQueue
 from inference_api.problems import Problem, ServiceError, body_too_large, encode_detail
 from inference_api.registry import Registry
 from inference_api.settings import Settings
-from inference_api.store import ModelStore, Selection
+from inference_api.store import ModelStore
 
-_ROUTES = (PATH, "/models", "/select-model", "/health/live", "/health/ready", "/metrics")
-
-
-class ModelReference(BaseModel):
-    """A version of a model."""
-
-    name: str
-    version: str
-
-
-class ModelDescription(ModelReference):
-    """A registered model's version in production."""
-
-    created: datetime
-    metrics: dict[str, float]
-
-
-class Models(BaseModel):
-    """Answer of ``GET /models``."""
-
-    models: list[ModelDescription]
-
-
-class SelectModel(BaseModel):
-    """Body of ``POST /select-model``."""
-
-    model_config = ConfigDict(extra="forbid", protected_namespaces=())
-
-    model_name: StrictStr = Field(min_length=1, examples=["modelo1"])
-    version: StrictStr | StrictInt | None = Field(
-        None, description="Without it: whichever version is in production.", examples=["3"]
-    )
-
-
-class Selected(BaseModel):
-    """Answer of ``POST /select-model``."""
-
-    model: ModelReference
-    value: str = Field(description="The cookie's value, which may be sent as a header instead.")
-    cookie: str
-    header: str
+_ROUTES = (PATH, MODELS_PATH, SELECT_PATH, "/health/live", "/health/ready", "/metrics")
 
 
 class KnownModel(ModelReference):
@@ -126,9 +84,25 @@ class Application:
         statistics = self._metrics.route(PATH)
         queue = PredictionQueue(self.store, statistics, settings.max_wait_seconds)
         self._predict = PredictEndpoint(queue, settings.max_body_bytes, replica, statistics)
-        self.protocol = _bind_protocol(queue, settings.max_body_bytes, replica)
-        """The HTTP protocol to serve it with: uvicorn's, and a short way to the queue."""
-        self._rest = _build_rest(self.store, self._metrics, settings.max_rows)
+        model_routes = ModelRoutes(self.store)
+        routes = (
+            PlainRoute(PATH.encode(), b"POST", statistics, None),
+            PlainRoute(
+                MODELS_PATH.encode(),
+                b"GET",
+                self._metrics.route(MODELS_PATH),
+                lambda _: model_routes.list_models(),
+            ),
+            PlainRoute(
+                SELECT_PATH.encode(),
+                b"POST",
+                self._metrics.route(SELECT_PATH),
+                model_routes.select_plainly,
+            ),
+        )
+        self.protocol = _bind_protocol(queue, routes, settings.max_body_bytes, replica)
+        """The HTTP protocol to serve it with: uvicorn's, and a short way for plain requests."""
+        self._rest = _build_rest(self.store, model_routes, self._metrics, settings.max_rows)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request (or take part in the server's start and stop)."""
@@ -166,18 +140,21 @@ class Application:
 
 
 def _bind_protocol(
-    queue: PredictionQueue, max_body_bytes: int, replica: bytes
-) -> type[PredictProtocol]:
-    class BoundProtocol(PredictProtocol):
+    queue: PredictionQueue, routes: Iterable[PlainRoute], max_body_bytes: int, replica: bytes
+) -> type[ShortWayProtocol]:
+    class BoundProtocol(ShortWayProtocol):
         pass
 
     BoundProtocol.queue = queue
+    BoundProtocol.routes = {route.path: route for route in routes}
     BoundProtocol.max_body_bytes = max_body_bytes
     BoundProtocol.heads = AnswerHeads(replica)
     return BoundProtocol
 
 
-def _build_rest(store: ModelStore, metrics: Metrics, max_rows: int) -> FastAPI:
+def _build_rest(
+    store: ModelStore, model_routes: ModelRoutes, metrics: Metrics, max_rows: int
+) -> FastAPI:
     """Build the FastAPI application that answers everything but predictions."""
 
     @asynccontextmanager
@@ -196,7 +173,7 @@ def _build_rest(store: ModelStore, metrics: Metrics, max_rows: int) -> FastAPI:
     )
     _add_openapi(app, store, max_rows)
     _add_error_handlers(app)
-    _add_model_routes(app, store)
+    model_routes.add_to(app)
     _add_health_routes(app, store)
 
     @app.get("/metrics", include_in_schema=False)
@@ -243,51 +220,6 @@ def _add_error_handlers(app: FastAPI) -> None:
 
 def _error(status: int, body: bytes, headers: dict[str, str]) -> Response:
     return Response(body, status, headers, media_type="application/json")
-
-
-def _add_model_routes(app: FastAPI, store: ModelStore) -> None:
-    @app.get("/models", tags=["models"], summary="List the models in production")
-    async def models() -> Models:
-        return Models(
-            models=[
-                ModelDescription(
-                    name=name,
-                    version=model.production,
-                    created=datetime.fromtimestamp(
-                        model.versions[model.production].created_ms / 1000, UTC
-                    ),
-                    metrics=model.metrics or {},
-                )
-                for name, model in sorted(store.state.items())
-            ]
-        )
-
-    @app.post(
-        "/select-model",
-        tags=["models"],
-        summary="Choose the model of this client",
-        responses={
-            400: json_response("The body is no text", "Sentence"),
-            404: json_response("There is no such model or version", "Sentence"),
-            422: json_response("Everything that is wrong with the body", "Problems"),
-        },
-    )
-    async def select_model(body: SelectModel, response: Response) -> Selected:
-        version = None if body.version is None else str(body.version)
-        selection = Selection(body.model_name, version)
-        used = store.check(selection)
-        store.prefetch(selection)
-        # Not set_cookie: it would put a value with a slash between quotes, and the cookie's
-        # value is to be the one in the body.
-        response.headers["set-cookie"] = (
-            f"{SELECTION_COOKIE}={selection}; HttpOnly; Path=/; SameSite=Lax"
-        )
-        return Selected(
-            model=ModelReference(name=selection.name, version=used),
-            value=str(selection),
-            cookie=SELECTION_COOKIE,
-            header=SELECTION_HEADER,
-        )
 
 
 def _add_health_routes(app: FastAPI, store: ModelStore) -> None:

@@ -1,23 +1,56 @@
-"""Uvicorn's HTTP protocol with a short way for ``POST /predict``.
+"""Uvicorn's HTTP protocol with a short way for what clients ask most.
 
-The parser, the connections' life and everything unusual are uvicorn's. A plain prediction, which
-is nearly every request, needs neither an ASGI scope nor a task, and its answer is written in
-one piece.
+The parser, the connections' life and everything unusual are uvicorn's. A plain request for a
+prediction, for the models or for a selection, which is nearly every request, needs neither an
+ASGI scope nor a task, and its answer is written in one piece.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from time import perf_counter
-from typing import Any
+from typing import Any, NamedTuple
 
 from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
 
-from inference_api.predict import PATH, REPLICA_HEADER, read_selection
+from inference_api.metrics import RouteStatistics
+from inference_api.predict import REPLICA_HEADER, read_selection
 from inference_api.prediction_queue import PredictionQueue
 
-_URL = PATH.encode()
+# Requests with one of these are not plain.
+_UNUSUAL_HEADERS = frozenset((b"expect", b"transfer-encoding"))
+
+
+class Answer(NamedTuple):
+    """What a plain request is answered with, with status 200.
+
+    Attributes:
+        body: JSON.
+        headers: More headers than every answer has, names in lower case.
+    """
+
+    body: bytes
+    headers: tuple[tuple[bytes, bytes], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class PlainRoute:
+    """A route whose plain requests take the short way.
+
+    Attributes:
+        path: Its path.
+        method: The method that takes the short way.
+        statistics: What counts its requests.
+        answer: Answers a request at once, given its body, or gives None and leaves it to
+            uvicorn's way. None: the request goes into the queue for predictions.
+    """
+
+    path: bytes
+    method: bytes
+    statistics: RouteStatistics
+    answer: Callable[[bytes], Answer | None] | None
 
 
 class AnswerHeads:
@@ -28,7 +61,7 @@ class AnswerHeads:
     """
 
     def __init__(self, replica: bytes) -> None:
-        self.after_length = b"\r\n%b: %b\r\n" % (REPLICA_HEADER.lower().encode(), replica)
+        self.replica = b"%b: %b\r\n" % (REPLICA_HEADER.lower().encode(), replica)
         self._default_headers: Sequence[tuple[bytes, bytes]] = ()
         self._before_length: dict[int, bytes] = {}
 
@@ -50,8 +83,8 @@ class AnswerHeads:
         return head
 
 
-class _Prediction:
-    """A connection's predictions, one after the other.
+class _Exchange:
+    """A connection's plain requests and their answers, one after the other.
 
     To the queue it is a request, to uvicorn the cycle of the connection (which has uvicorn wait
     for it at shutdown, and put requests that come before the answer behind it).
@@ -64,12 +97,14 @@ class _Prediction:
         "keep_alive",
         "message_event",
         "response_complete",
+        "route",
         "selection",
         "started",
     )
 
-    def __init__(self, protocol: "PredictProtocol") -> None:
+    def __init__(self, protocol: "ShortWayProtocol") -> None:
         self._protocol = protocol
+        self.route: PlainRoute | None = None
         self.body = b""
         self.selection: str | None = None
         self.started = 0.0
@@ -80,24 +115,31 @@ class _Prediction:
 
     def reply(self, status: int, body: bytes, retry_after: int | None) -> None:
         """Write the answer."""
+        headers = () if retry_after is None else ((b"retry-after", b"%d" % retry_after),)
+        self.write(status, body, headers)
+
+    def write(self, status: int, body: bytes, headers: Sequence[tuple[bytes, bytes]]) -> None:
+        """Write the answer, with more headers than every answer has."""
         self.response_complete = True
         if not self.disconnected:
-            self._protocol.write_answer(status, body, retry_after, self.keep_alive)
+            self._protocol.write_answer(status, body, headers, self.keep_alive)
 
 
-class PredictProtocol(HttpToolsProtocol):
+class ShortWayProtocol(HttpToolsProtocol):
     """One connection; a subclass for each application has the attributes' values.
 
     Attributes:
         queue: What answers predictions.
+        routes: The routes that have a short way, by path.
         max_body_bytes: The largest body that takes the short way.
         heads: The answers' heads.
     """
 
     queue: PredictionQueue
+    routes: Mapping[bytes, PlainRoute]
     max_body_bytes: int
     heads: AnswerHeads
-    cycle: Any  # uvicorn's for its way, the prediction for the short one
+    cycle: Any  # uvicorn's for its way, the exchange for the short one
 
     def __init__(
         self,
@@ -107,12 +149,12 @@ class PredictProtocol(HttpToolsProtocol):
         _loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
-        self._prediction = _Prediction(self)
+        self._exchange = _Exchange(self)
         self._idle_since: float | None = None
 
     def connection_lost(self, exc: Exception | None) -> None:
         """See asyncio.Protocol."""
-        self._prediction.disconnected = True
+        self._exchange.disconnected = True
         super().connection_lost(exc)
         if self.timeout_keep_alive_task is not None:
             self.timeout_keep_alive_task.cancel()
@@ -131,15 +173,52 @@ class PredictProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """Send the request on the short way, or on uvicorn's."""
-        if self._is_plain_prediction():
-            prediction = self._prediction
-            prediction.started = perf_counter()
-            prediction.body = b""
-            prediction.selection = read_selection(self.headers)
-            prediction.keep_alive = self.parser.should_keep_alive()
-            prediction.response_complete = False
-            self.cycle = prediction
+        route = self.routes.get(self.url)
+        if route is None or not self._is_plain(route.method):
+            self._take_uvicorns_way()
             return
+        exchange = self._exchange
+        exchange.started = perf_counter()
+        exchange.route = route
+        exchange.body = b""
+        if route.answer is None:
+            exchange.selection = read_selection(self.headers)
+        exchange.keep_alive = self.parser.should_keep_alive()
+        exchange.response_complete = False
+        self.cycle = exchange
+
+    def on_body(self, body: bytes) -> None:
+        """Take a part of a body."""
+        if self.cycle is self._exchange:
+            self._exchange.body += body
+        else:
+            super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """Answer a complete request, or hand it to the queue."""
+        exchange = self._exchange
+        if self.cycle is not exchange:
+            super().on_message_complete()
+        elif exchange.route is None or exchange.route.answer is None:
+            self.queue.submit(exchange)
+        else:
+            self._answer(exchange, exchange.route.answer(exchange.body), exchange.route.statistics)
+
+    def _answer(
+        self, exchange: _Exchange, answer: Answer | None, statistics: RouteStatistics
+    ) -> None:
+        if answer is not None:
+            exchange.write(200, answer.body, answer.headers)
+            statistics.observe(200, perf_counter() - exchange.started)
+            return
+        # As if it had only now arrived.
+        exchange.response_complete = True
+        self._take_uvicorns_way()
+        if exchange.body:
+            super().on_body(exchange.body)
+        super().on_message_complete()
+
+    def _take_uvicorns_way(self) -> None:
         url, headers = self.url, self.headers
         super().on_message_begin()
         self.url = url
@@ -147,30 +226,16 @@ class PredictProtocol(HttpToolsProtocol):
             super().on_header(name, value)
         super().on_headers_complete()
 
-    def on_body(self, body: bytes) -> None:
-        """Take a part of a body."""
-        if self.cycle is self._prediction:
-            self._prediction.body += body
-        else:
-            super().on_body(body)
-
-    def on_message_complete(self) -> None:
-        """Hand a complete prediction to the queue."""
-        if self.cycle is self._prediction:
-            self.queue.submit(self._prediction)
-        else:
-            super().on_message_complete()
-
-    def _is_plain_prediction(self) -> bool:
-        if self.url != _URL or self.parser.get_method() != b"POST":
+    def _is_plain(self, method: bytes) -> bool:
+        if self.parser.get_method() != method:
             return False
         if self.cycle is not None and not self.cycle.response_complete:
             return False  # it has to wait for the answer before its own
-        announced = -1
+        announced = -1 if method == b"POST" else 0
         for name, value in self.headers:
             if name == b"content-length":
                 announced = int(value)
-            elif name == b"expect":
+            elif name in _UNUSUAL_HEADERS:
                 return False
         return (
             0 <= announced <= self.max_body_bytes
@@ -182,24 +247,27 @@ class PredictProtocol(HttpToolsProtocol):
     # ------------------------------------------------------------ answers and idle connections
 
     def write_answer(
-        self, status: int, body: bytes, retry_after: int | None, keep_alive: bool
+        self,
+        status: int,
+        body: bytes,
+        headers: Sequence[tuple[bytes, bytes]],
+        keep_alive: bool,
     ) -> None:
-        """Write the answer to the prediction, and go on with what came after it.
+        """Write the answer to a plain request, and go on with what came after it.
 
         Args:
             status: HTTP status.
             body: JSON.
-            retry_after: Seconds after which asking again makes sense, or None.
+            headers: More headers than every answer has.
             keep_alive: Whether the connection goes on.
         """
         heads = self.heads
         parts = [
             heads.before_length(status, self.server_state.default_headers),
-            b"%d" % len(body),
-            heads.after_length,
+            b"%d\r\n" % len(body),
+            *(b"%b: %b\r\n" % header for header in headers),
+            heads.replica,
         ]
-        if retry_after is not None:
-            parts.append(b"retry-after: %d\r\n" % retry_after)
         if not keep_alive:
             parts.append(b"connection: close\r\n")
         parts += (b"\r\n", body)

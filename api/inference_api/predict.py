@@ -1,6 +1,6 @@
 """``POST /predict`` as a bare ASGI application; FastAPI answers everything else.
 
-It takes what :class:`inference_api.http_protocol.PredictProtocol` leaves to it: other methods,
+It takes what :class:`inference_api.http_protocol.ShortWayProtocol` leaves to it: other methods,
 and requests in an unusual form. Errors look the same on every route.
 """
 
@@ -113,7 +113,7 @@ class PredictEndpoint:
             {
                 "type": "http.response.start",
                 "status": status,
-                "headers": [self._content_type, length, self._replica, *extra],
+                "headers": [self._content_type, length, *extra, self._replica],
             }
         )
         await send({"type": "http.response.body", "body": answer})

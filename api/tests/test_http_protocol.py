@@ -1,4 +1,4 @@
-"""The short way for predictions answers, byte for byte, as uvicorn's own protocol does."""
+"""The short way for plain requests answers, byte for byte, as uvicorn's own protocol does."""
 
 import json
 import re
@@ -18,6 +18,19 @@ BODY = json.dumps(EXAMPLE).encode()
 HEAD = b"POST /predict HTTP/1.1\r\nhost: x\r\n"
 LENGTH = b"content-length: %d\r\n" % len(BODY)
 PLAIN = HEAD + LENGTH + b"\r\n" + BODY
+MODELS = b"GET /models HTTP/1.1\r\nhost: x\r\n\r\n"
+
+
+def selecting(body: bytes, more: bytes = b"") -> bytes:
+    """A request to select a model."""
+    return b"POST /select-model HTTP/1.1\r\nhost: x\r\n%bcontent-length: %d\r\n\r\n%b" % (
+        more,
+        len(body),
+        body,
+    )
+
+
+SELECT = selecting(b'{"model_name": "modelo1", "version": "1"}')
 CHUNKS = b"5\r\n" + BODY[:5] + b"\r\n%x\r\n" % (len(BODY) - 5) + BODY[5:] + b"\r\n0\r\n\r\n"
 # Comes after each of the others, so that the connection is seen to go on, and then to end.
 LAST = b"GET /health/ready HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"
@@ -61,6 +74,33 @@ REQUESTS = {
     + b"\r\n"
     + BODY,
     "another route": b"POST /select-model HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\n\r\n{}",
+    "the models": MODELS,
+    "the models and no more": MODELS.replace(b"host", b"connection: close\r\nhost"),
+    "the models in HTTP/1.0": MODELS.replace(b"1.1", b"1.0"),
+    "the models with a query": MODELS.replace(b"/models", b"/models?x=1"),
+    "the models with a body": MODELS[:-2] + b"content-length: 2\r\n\r\n{}",
+    "the models with a body in chunks": MODELS[:-2]
+    + b"transfer-encoding: chunked\r\n\r\n"
+    + CHUNKS,
+    "the models' head": MODELS.replace(b"GET", b"HEAD"),
+    "the models by POST": MODELS.replace(b"GET", b"POST"),
+    "a selection": SELECT,
+    "a selection by number": selecting(b'{"model_name": "modelo1", "version": 1}'),
+    "a selection of whatever is in production": selecting(b'{"model_name": "modelo1"}'),
+    "a selection in another encoding": selecting('{"model_name": "modelo1"}'.encode("utf-16")),
+    "a selection as a form": selecting(
+        b'{"model_name": "modelo1"}', b"content-type: application/x-www-form-urlencoded\r\n"
+    ),
+    "a selection of an unknown model": selecting(b'{"model_name": "nobody"}'),
+    "a selection of an unknown version": selecting(b'{"model_name": "modelo1", "version": 9}'),
+    "a selection of too much": selecting(b'{"model_name": "modelo1", "more": 1}'),
+    "a selection that is no JSON": selecting(b"{"),
+    "a selection that is no text": selecting(b"\xff\xff"),
+    "a selection that is empty": selecting(b""),
+    "a selection that is too large": selecting(b" " * 3_000_000),
+    "a selection in chunks": b"POST /select-model HTTP/1.1\r\nhost: x\r\n"
+    b"transfer-encoding: chunked\r\n\r\n" + CHUNKS,
+    "everything at once": (MODELS + SELECT + PLAIN + selecting(b"{}")) * 3,
     "an unknown method": PLAIN.replace(b"POST", b"POSE"),
     "a negative length": HEAD + b"content-length: -1\r\n\r\n",
     "two lengths": HEAD + LENGTH + LENGTH + b"\r\n" + BODY,
@@ -123,7 +163,18 @@ def test_both_ways_answer_alike(steady: Replica, plain_url: str, name: str) -> N
     assert answer == exchange(plain_url, [sent])
 
 
-@pytest.mark.parametrize("name", ["pipelined", "an invalid body", "selected by cookie", "chunked"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "pipelined",
+        "an invalid body",
+        "selected by cookie",
+        "chunked",
+        "a selection",
+        "a selection of too much",
+        "everything at once",
+    ],
+)
 def test_a_request_may_come_byte_by_byte(steady: Replica, name: str) -> None:
     sent = REQUESTS[name] + LAST
     in_bytes = exchange(steady.url, [bytes([byte]) for byte in sent])
@@ -148,6 +199,20 @@ def test_the_short_way_is_taken(steady: Replica, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(steady.application, "_predict", refuse)
     assert exchange(steady.url, [PLAIN + LAST]).startswith(b"HTTP/1.1 200 OK")
     assert exchange(steady.url, [HEAD + b"\r\n" + LAST]).startswith(b"HTTP/1.1 500")
+    monkeypatch.setattr(steady.application, "_rest", refuse)
+    for plain in (MODELS, SELECT):
+        assert exchange(steady.url, [plain + LAST]).startswith(b"HTTP/1.1 200 OK")
+    assert exchange(steady.url, [selecting(b"{}") + LAST]).startswith(b"HTTP/1.1 500")
+
+
+def test_the_short_way_counts_its_requests(steady: Replica) -> None:
+    def counted(route: str) -> float:
+        return steady.metric(f'inference_requests_total{{route="{route}",status="200"}}')
+
+    steady.client.get("/models")
+    before = counted("/models"), counted("/select-model")
+    exchange(steady.url, [MODELS * 3 + SELECT * 2 + selecting(b"{}") + LAST])
+    assert (counted("/models"), counted("/select-model")) == (before[0] + 3, before[1] + 2)
 
 
 def test_an_idle_connection_is_closed_and_one_in_use_is_not(
