@@ -11,7 +11,9 @@ the history: which batch was loaded when, with how many rows, and when it was cl
 import hashlib
 import io
 import json
+import logging
 import re
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -30,6 +32,8 @@ from covertype.validation import MAX_REJECTED_SHARE, CheckedRows, Rejection
 
 if TYPE_CHECKING:
     from psycopg2 import extensions
+
+_log = logging.getLogger(__name__)
 
 TABLE = "covertype"
 STAGING = "covertype_staging"
@@ -123,7 +127,10 @@ class CovertypeStore:
             fits = checked.rejected_share <= MAX_REJECTED_SHARE
             if fits:
                 _delete_batch(cursor, STAGING, batch)
+                began = time.perf_counter()
                 copy_rows(cursor, batch, checked.rows)
+                seconds = time.perf_counter() - began
+                _log.info("COPY took %.2f s: %.0f rows/s", seconds, len(checked.rows) / seconds)
                 _delete_batch(cursor, STAGED_BATCHES, batch)
                 staged = _note_staged(cursor, batch, checked)
         if not fits:
