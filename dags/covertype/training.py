@@ -89,9 +89,6 @@ def cross_validate(candidate: Candidate, rows: Rows, folds_count: int) -> CrossV
         estimator = fit(candidate, rows.take(~left_out), threads=1, early_stopping=True)
         predicted[left_out] = estimator.predict(derive(rows.features[left_out]))
         rounds = max(rounds, getattr(estimator, "n_iter_", 0))
-        if number + 1 < folds_count:
-            # Before the next one is fitted: on all 581,012 rows a forest takes a gigabyte.
-            del estimator
     if rounds:
         candidate = replace(candidate, params={**candidate.params, "max_iter": rounds})
     return CrossValidation(predicted, estimator, rows.take(left_out), candidate)
