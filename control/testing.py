@@ -18,9 +18,11 @@ from control.terraform import tools_path
 
 # The store's tests of `dags/` start a database server of their own.
 TEST_PACKAGES = ("postgresql",)
-# Of what a failed check printed, the end is repeated after everything else, and before it the place
-# where it went wrong, which with Ansible is often far from the end.
-_REPEATED_LINES = 30
+# Of what a failed check printed, the end is repeated after everything else, and after it, where it
+# is seen even if the output is cut, the place where it went wrong: with Ansible that is often far
+# from the end.
+_END_LINES = 30
+_BEFORE_WRONG, _AFTER_WRONG = 3, 9
 _WENT_WRONG = re.compile(r"^\s*fatal: ")
 # What `molecule/conftest.py` prints at the end of each variant.
 _ASSERTIONS = re.compile(r"(\d+) assertions held")
@@ -407,14 +409,12 @@ def _word(passed: bool) -> str:
 
 def _repeated(printed: tuple[str, ...]) -> tuple[str, ...]:
     """What a failed check printed at its end and, where that is earlier, when it went wrong."""
-    end = max(len(printed) - _REPEATED_LINES, 0)
+    end = max(len(printed) - _END_LINES, 0)
     wrong = [number for number, line in enumerate(printed) if _WENT_WRONG.search(line)]
     if not wrong or wrong[-1] >= end:
         return printed[end:]
-    # With a few lines before it, which tell what was done.
-    begin = max(wrong[-1] - 5, 0)
-    around = min(begin + _REPEATED_LINES, end)
-    return (*printed[begin:around], "[...]", *printed[end:])
+    around = printed[max(wrong[-1] - _BEFORE_WRONG, 0) : wrong[-1] + _AFTER_WRONG]
+    return (*printed[end:], "It went wrong earlier:", *around)
 
 
 def _assertions(printed: tuple[str, ...]) -> str:

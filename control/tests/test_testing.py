@@ -124,10 +124,12 @@ def test_tells_again_where_it_went_wrong_and_how_it_ended(
     assert not tests.run("roles")
     again = screen.text[screen.text.index("FAILED; from what it printed:") :]
     assert "fatal: expected" not in again
-    assert "    TASK [Run probe]\n    fatal: [machine]: FAILED! =>\n        msg: busy\n" in again
+    assert "    after 70\n" in again
+    assert (
+        "    after 99\n    It went wrong earlier:\n    before 98\n    before 99\n"
+        "    TASK [Run probe]\n    fatal: [machine]: FAILED! =>\n        msg: busy\n    after 0\n"
+    ) in again
     assert "after 30" not in again
-    assert "    [...]\n    after 70\n" in again
-    assert "    after 99\n" in again
 
 
 def test_roles_that_need_others_services_come_last(tests: Suite, project: Project) -> None:
