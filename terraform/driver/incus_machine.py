@@ -138,6 +138,9 @@ def build_image(definition_directory: Path, alias: str) -> None:
         rootfs = Path(work, "rootfs.tar")
         say(f"building {alias} from Debian packages")
         run(
+            # It makes all mounts private, which must not outlast it on the operator's host.
+            "unshare",
+            "--mount",
             "mmdebstrap",
             "--quiet",
             "--variant=minbase",

@@ -109,6 +109,12 @@ def test_only_the_way_in_publishes_ports(machine: Machine) -> None:
         assert bool(published) == (name in PUBLISHES_PORTS), name
 
 
+def test_mounts_reach_the_containers_namespaces(machine: Machine) -> None:
+    # Where they do not, Docker mounts its own folder over itself when it starts, and a container
+    # that it had left running can never be removed.
+    assert machine.run("findmnt", "--noheadings", "--output", "PROPAGATION", "/").strip() == "shared"
+
+
 def test_nothing_else_listens_on_the_machine(machine: Machine) -> None:
     published = {
         int(port.split("/")[0])
