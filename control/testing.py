@@ -63,7 +63,9 @@ PYTHON_PACKAGES = (
     ),
     # The tests of the roles; they run on machines, in a layer of their own.
     PythonPackage("molecule", (".",), (), "control/requirements.txt", "control"),
-    PythonPackage("api", ("inference_api",), ("tests",), "api/requirements-test.txt", "api"),
+    PythonPackage(
+        "api", ("inference_api", "bench"), ("tests",), "api/requirements-test.txt", "api"
+    ),
     PythonPackage(
         "data_api",
         ("covertype_source",),

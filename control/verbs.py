@@ -1,5 +1,6 @@
 """What each verb does, from beginning to end."""
 
+import json
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,9 +18,9 @@ from control.packages import BASE_PACKAGES, INCUS_PACKAGES, Packages, backports_
 from control.platform_services import Platform
 from control.project import Project
 from control.runner import Runner
-from control.status import show_status
+from control.status import show_status, ssh_command
 from control.terraform import Terraform, ensure_program, existing_terraform
-from control.testing import Suite
+from control.testing import PYTHON_PACKAGES, Suite
 
 
 @dataclass(frozen=True)
@@ -206,6 +207,33 @@ class Verbs:
         """Send the example and print the answer."""
         terraform = existing_terraform(self.project, self.runner, self.console)
         self._platform(terraform).predict(self.console, example())
+
+    def benchmark(self) -> None:
+        """Measure how the inference API serves, and write the page of results.
+
+        Raises:
+            ControlError: nothing is deployed, or a measurement could not be made.
+        """
+        terraform = existing_terraform(self.project, self.runner, self.console)
+        machine = terraform.platform_machine()
+        control = self._environments().ensure_control()
+        package = next(package for package in PYTHON_PACKAGES if package.environment == "api")
+        environment = self._environments().ensure(
+            package.environment, self.project.root / package.lock
+        )
+        settings_of_it = {
+            "address": machine.address,
+            "ports": self._ansible().variables(machine)["published_ports"],
+            "ssh": ssh_command(machine),
+            "ansible_playbook": str(control.programs / "ansible-playbook"),
+            "mlflow_password_file": str(self.project.secrets / "mlflow_admin_password"),
+        }
+        self.runner.run(
+            [environment.python, "-m", "bench", "--measure"],
+            cwd=self.project.root / package.folder,
+            input_text=json.dumps(settings_of_it),
+            echo=True,
+        )
 
     def lock(self) -> None:
         """Resolve the requirements of every part anew."""

@@ -1,0 +1,252 @@
+"""What is measured, in one run, on one deployment."""
+
+import asyncio
+import json
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any
+
+from bench.deployment import BenchmarkError, Deployment
+from bench.generator import Load, closed_loop, open_loop
+
+SPLITS = (1, 2, 4)
+BATCHES = (1, 10, 100, 1000)
+# Clients that wait for their answers keep so many connections busy.
+_CONNECTIONS = 64
+_SHARE_FOR_LATENCY = 0.7
+_SHARE_FOR_CHANGES = 0.5
+_OVERLOAD = 2.0
+_ALIAS_CHANGES = 10
+_SETTLE_SECONDS = 5.0
+_REFERENCES = ("fastapi_onnx", "sklearn_pandas")
+
+
+class Benchmark:
+    """One run.
+
+    Args:
+        deployment: what is measured.
+        rounds: how often each comparison is made.
+        seconds: how long each load lasts.
+        overload_seconds: how long twice the capacity lasts.
+        say: shows progress.
+    """
+
+    def __init__(
+        self,
+        deployment: Deployment,
+        rounds: int,
+        seconds: float,
+        overload_seconds: float,
+        say: Callable[[str], None],
+    ) -> None:
+        self._deployment = deployment
+        # The share of all replicas together, as the kernel has it.
+        self._cpus = 0.0
+        self._memory_bytes = 0
+        self._cpu_period = 0
+        self._rounds = rounds
+        self._seconds = seconds
+        self._overload_seconds = overload_seconds
+        self._say = say
+        self._bodies: list[bytes] = []
+        self._rows: list[dict[str, Any]] = []
+
+    async def run(self) -> dict[str, Any]:
+        """Measure everything; afterwards the platform has as many replicas as before.
+
+        Raises:
+            BenchmarkError: the deployment is not as it has to be.
+        """
+        deployment = self._deployment
+        before = await deployment.replicas()
+        if not before:
+            raise BenchmarkError("No replica runs: `make status` shows why.")
+        self._cpus = sum(replica.cpus for replica in before)
+        self._memory_bytes = sum(replica.memory_bytes for replica in before)
+        self._cpu_period = before[0].cpu_period
+        model = await deployment.production()
+        result: dict[str, Any] = {
+            "machine": await deployment.describe(),
+            "model": {"name": model["name"], "version": model["version"]},
+            "cpus": self._cpus,
+            "cpu_period_microseconds": self._cpu_period,
+            "memory_bytes": self._memory_bytes,
+            "seconds": self._seconds,
+        }
+        self._rows = await deployment.rows()
+        self._bodies = [json.dumps(row).encode() for row in self._rows]
+        try:
+            self._say("preparing the references")
+            await deployment.prepare_references(self._rows)
+            result["rounds"] = [await self._round(number) for number in range(self._rounds)]
+            # The last round ended with one replica or with four; both are looked at closer.
+            await self._scale(1)
+            result["batches"] = {str(size): await self._batch(size) for size in BATCHES}
+            result["overload"] = {"1": await self._overload(1, result)}
+            await self._scale(4)
+            result["overload"]["4"] = await self._overload(4, result)
+            result["changes"] = await self._changes(_capacity(result, 4) * _SHARE_FOR_CHANGES)
+        finally:
+            await deployment.remove_references()
+            await deployment.scale(len(before))
+        return result
+
+    async def _round(self, number: int) -> dict[str, Any]:
+        splits = {}
+        for replicas in SPLITS if number % 2 == 0 else SPLITS[::-1]:
+            await self._scale(replicas)
+            splits[str(replicas)] = await self._split()
+            if replicas == 1:
+                references = await self._references()
+        return {"splits": splits, "references": references}
+
+    async def _scale(self, replicas: int) -> None:
+        """Have so many replicas, each with its exact share as the kernel tells it."""
+        self._say(f"{replicas} x {self._cpus / replicas:g} processors")
+        await self._deployment.scale(replicas)
+        found = await self._deployment.replicas()
+        for replica in found:
+            share = (replica.cpus * replicas, replica.memory_bytes * replicas)
+            if len(found) != replicas or share != (self._cpus, self._memory_bytes):
+                raise BenchmarkError(f"These are not {replicas} equal shares: {found}")
+        await asyncio.sleep(_SETTLE_SECONDS)
+
+    async def _split(self) -> dict[str, Any]:
+        target = self._deployment.target(self._bodies)
+        capacity = await closed_loop(target, _CONNECTIONS, self._seconds)
+        self._tell("capacity", capacity)
+        at_share = await open_loop(
+            target, capacity.per_second * _SHARE_FOR_LATENCY, asyncio.sleep(self._seconds)
+        )
+        self._tell(f"at {_SHARE_FOR_LATENCY:.0%} of it", at_share)
+        limits = [asdict(replica) for replica in await self._deployment.replicas()]
+        return {
+            "limits": limits,
+            "capacity": capacity.figures(),
+            "at_70_percent": at_share.figures(),
+        }
+
+    async def _references(self) -> dict[str, Any]:
+        measured: dict[str, Any] = {}
+        rows = await self._deployment.bare_loop(self._cpus, self._cpu_period, self._seconds)
+        measured["bare_loop"] = {"per_second": round(rows, 1)}
+        self._say(f"  bare loop over the model: {rows:,.0f} rows/s")
+        for kind in _REFERENCES:
+            async with self._deployment.server(kind, self._cpus, self._cpu_period) as port:
+                load = await closed_loop(port.target(self._bodies), _CONNECTIONS, self._seconds)
+            self._tell(kind, load)
+            measured[kind] = load.figures()
+        return measured
+
+    async def _batch(self, size: int) -> dict[str, Any]:
+        lists = [
+            json.dumps(self._rows[begin : begin + size]).encode()
+            for begin in range(0, len(self._rows) - size + 1, size)
+        ]
+        # Two of them at a time: one is on its way while the other is predicted.
+        load = await closed_loop(self._deployment.target(lists), 2, self._seconds)
+        rows = load.per_second * size
+        self._say(f"  lists of {size}: {rows:,.0f} rows/s")
+        return {**load.figures(), "rows_per_second": round(rows)}
+
+    async def _overload(self, replicas: int, result: dict[str, Any]) -> dict[str, Any]:
+        before = await self._deployment.uses()
+        rate = _capacity(result, replicas) * _OVERLOAD
+        load = await open_loop(
+            self._deployment.target(self._bodies), rate, asyncio.sleep(self._overload_seconds)
+        )
+        self._tell(f"twice the capacity ({rate:,.0f}/s)", load)
+        after = await self._deployment.uses()
+        return {
+            **load.figures(),
+            "memory_bytes": {"before": _memory(before), "after": _memory(after)},
+            "restarts": _restarts(after) - _restarts(before),
+        }
+
+    async def _changes(self, rate: float) -> dict[str, Any]:
+        """What clients notice of deaths, of other models, of other numbers and images."""
+        deployment = self._deployment
+        changes: dict[str, Any] = {}
+        for replica in await deployment.replicas():
+
+            async def die(name: str = replica.name) -> None:
+                await deployment.kill(name)
+                await asyncio.sleep(1)
+                await deployment.wait_until_healthy(name)
+                await asyncio.sleep(2)
+
+            changes[f"{replica.name} is killed"] = await self._during(rate, die())
+        changes["ten changes of the model"] = await self._model_changes(rate)
+
+        async def scale() -> None:
+            await deployment.scale(2)
+            await deployment.scale(4)
+
+        changes["4, 2 and 4 replicas"] = await self._during(rate, scale())
+        changes["another image"] = await self._during(rate, deployment.roll_out_other_image(4))
+        return changes
+
+    async def _model_changes(self, rate: float) -> dict[str, Any]:
+        deployment = self._deployment
+        model = await deployment.production()
+        name, alias = model["name"], "production"
+        others = [one for one in await deployment.versions(name) if one != model["version"]]
+        if not others:
+            raise BenchmarkError("There is only one version: `make pipeline` trains another.")
+        aliases = await deployment.aliases(name)
+        versions = [others[0], model["version"]]
+        last_seen = dict.fromkeys(versions, 0.0)
+        seconds: list[float] = []
+        marks = {version: f'"version":"{version}"'.encode() for version in versions}
+
+        def observe(body: bytes) -> None:
+            for version, mark in marks.items():
+                if mark in body:
+                    last_seen[version] = time.monotonic()
+
+        async def change() -> None:
+            for number in range(_ALIAS_CHANGES):
+                new, old = versions[number % 2], versions[1 - number % 2]
+                asked = time.monotonic()
+                await deployment.set_alias(name, alias, new)
+                # Until no replica has answered with the old version for a while.
+                while time.monotonic() - max(last_seen[old], asked) < 4.0:
+                    await asyncio.sleep(0.1)
+                seconds.append(round(max(last_seen[old] - asked, 0.0), 2))
+
+        try:
+            load = await open_loop(deployment.target(self._bodies), rate, change(), observe=observe)
+        finally:
+            await deployment.set_alias(name, alias, aliases[alias])
+        self._tell("ten changes of the model", load)
+        self._say(f"    seconds until the last answer of the old one: {seconds}")
+        return {**load.figures(), "seconds_to_change": seconds}
+
+    async def _during(self, rate: float, work: Any) -> dict[str, Any]:
+        load = await open_loop(self._deployment.target(self._bodies), rate, work)
+        self._tell("while that happens", load)
+        return load.figures()
+
+    def _tell(self, what: str, load: Load) -> None:
+        statuses = ", ".join(f"{count} x {status}" for status, count in load.statuses.items())
+        failures = ", ".join(f"{count} {reason}" for reason, count in load.failures.items())
+        self._say(
+            f"  {what}: {load.per_second:,.0f}/s, p99 {load.milliseconds(0.99):.1f} ms, "
+            f"slowest {load.slowest_milliseconds():.0f} ms ({statuses or 'nothing'}"
+            f"{'; ' + failures if failures else ''})"
+        )
+
+
+def _capacity(result: dict[str, Any], replicas: int) -> float:
+    rates = [one["splits"][str(replicas)]["capacity"]["per_second"] for one in result["rounds"]]
+    return float(sum(rates) / len(rates))
+
+
+def _memory(uses: dict[str, tuple[int, int]]) -> int:
+    return sum(memory for memory, _ in uses.values())
+
+
+def _restarts(uses: dict[str, tuple[int, int]]) -> int:
+    return sum(starts for _, starts in uses.values())

@@ -1,0 +1,200 @@
+"""Turns the figures of a benchmark into a page; every number on it is computed from them."""
+
+from collections.abc import Sequence
+from statistics import mean
+from typing import Any
+
+_MIB = 2**20
+_GIB = 2**30
+# What the comparisons should show: ratios of answers a second to that of one replica behind nginx.
+_AIMS = {
+    "fastapi_onnx": ("FastAPI, pydantic and ONNX Runtime", 3.0),
+    "sklearn_pandas": ("FastAPI, pandas and scikit-learn", 200.0),
+}
+_BARE_LOOP_AIM = 0.45
+_SPLIT_AIMS = {"1": 1.0, "2": 0.85, "4": 0.70}
+_P99_AIMS = {"1": 20.0, "2": 25.0, "4": 40.0}
+_GOODPUT_AIM = 0.8
+_SLOWEST_AIM_MS = 2000.0
+_MODEL_CHANGE_AIM_SECONDS = 5.0
+
+
+def render(figures: dict[str, Any]) -> str:
+    """The page, in Markdown.
+
+    Args:
+        figures: as `Benchmark.run` gives them.
+    """
+    rounds = figures["rounds"]
+    capacity = {split: _mean_rate(rounds, "splits", split) for split in rounds[0]["splits"]}
+    sections = [
+        _head(figures),
+        _comparison(rounds, capacity["1"]),
+        _splits(rounds, capacity),
+        _batches(figures["batches"]),
+        _overload(figures["overload"], capacity),
+        _changes(figures["changes"]),
+    ]
+    return "\n\n".join(sections) + "\n"
+
+
+def _head(figures: dict[str, Any]) -> str:
+    machine, model = figures["machine"], figures["model"]
+    return f"""\
+# How the inference API serves
+
+Written by `make benchmark`, from `api/bench/results.json`; nothing here is typed by hand.
+
+Machine: {machine["processors"]} processors ({machine["processor"]}), {machine["memory_gib"]} GiB,
+Linux {machine["kernel"]}, cgroup v{machine["cgroup"]}. The load came from the same host and shared
+its processors with the platform. All replicas together had {figures["cpus"]:g} processors (period
+{figures["cpu_period_microseconds"] / 1000:g} ms) and {figures["memory_bytes"] / _GIB:g} GiB, read
+from the kernel before each load. Model: {model["name"]}, version {model["version"]}. Each load
+lasted {figures["seconds"]:g} s after 2 s that do not count; {len(figures["rounds"])} rounds, in
+alternating order. Requests were real rows, one each, over kept connections."""
+
+
+def _comparison(rounds: Sequence[dict[str, Any]], ours: float) -> str:
+    rows = [["one replica, through nginx", *_rates(rounds, "splits", "1"), "1", ""]]
+    for kind, (title, aim) in _AIMS.items():
+        ratio = ours / _mean_rate(rounds, "references", kind)
+        verdict = _verdict(ratio >= aim, f"at least {aim:g} times")
+        rows.append(
+            [title, *_rates(rounds, "references", kind), f"ours is {ratio:.1f} times", verdict]
+        )
+    loop = mean(one["references"]["bare_loop"]["per_second"] for one in rounds)
+    spread = _spread([one["references"]["bare_loop"]["per_second"] for one in rounds])
+    rows.append(
+        [
+            *("bare loop over the model, no HTTP", f"{loop:,.0f}", spread),
+            f"ours is {ours / loop:.0%}",
+            _verdict(ours / loop >= _BARE_LOOP_AIM, f"at least {_BARE_LOOP_AIM:.0%}"),
+        ]
+    )
+    return "## Against other ways, with the same share\n\n" + _table(
+        ["what", "predictions/s", "rounds", "ratio", "aim"], rows
+    )
+
+
+def _splits(rounds: Sequence[dict[str, Any]], capacity: dict[str, float]) -> str:
+    rows = []
+    for split, rate in capacity.items():
+        p99 = [one["splits"][split]["at_70_percent"]["p99_ms"] for one in rounds]
+        failed = sum(
+            one["splits"][split][load]["failed"]
+            for one in rounds
+            for load in ("capacity", "at_70_percent")
+        )
+        ratio = rate / capacity["1"]
+        of_one = _verdict(ratio >= _SPLIT_AIMS[split], f"{_SPLIT_AIMS[split]:.0%}")
+        latency = _verdict(max(p99) <= _P99_AIMS[split], f"{_P99_AIMS[split]:g} ms")
+        rows.append(
+            [
+                f"{split} x {rounds[0]['splits'][split]['limits'][0]['cpus']:g}",
+                *_rates(rounds, "splits", split),
+                f"{ratio:.0%} ({of_one})",
+                f"{mean(p99):.1f} ms ({latency})",
+                str(failed),
+            ]
+        )
+    return (
+        "## The same share cut into replicas\n\n"
+        "Capacity is what 64 connections get that wait for their answers. The p99 is of an open "
+        "loop at 70 % of it, in which waiting counts from when a request was due.\n\n"
+        + _table(
+            ["replicas", "predictions/s", "rounds", "of one replica", "p99 at 70 %", "failed"], rows
+        )
+    )
+
+
+def _batches(batches: dict[str, Any]) -> str:
+    rows = [
+        [size, f"{load['rows_per_second']:,}", f"{load['p50_ms']:.1f} ms", str(load["failed"])]
+        for size, load in batches.items()
+    ]
+    return "## Lists of rows\n\nOne replica with the whole share, two connections.\n\n" + _table(
+        ["rows a request", "rows/s", "median answer", "failed"], rows
+    )
+
+
+def _overload(overload: dict[str, Any], capacity: dict[str, float]) -> str:
+    rows = []
+    for split, load in overload.items():
+        goodput = load["per_second"] / capacity[split]
+        others = sum(
+            count for status, count in load["statuses"].items() if status not in ("200", "503")
+        )
+        unanswered = others + sum(load["failures"].values())
+        memory = load["memory_bytes"]
+        rows.append(
+            [
+                split,
+                f"{load['due'] / load['seconds']:,.0f}",
+                f"{load['per_second']:,.0f}",
+                f"{goodput:.0%} ({_verdict(goodput >= _GOODPUT_AIM, f'{_GOODPUT_AIM:.0%}')})",
+                f"{load['slowest_ms']:.0f} ms "
+                f"({_verdict(load['slowest_ms'] <= _SLOWEST_AIM_MS, '2 s')})",
+                f"{load['statuses'].get('503', 0):,}",
+                str(unanswered),
+                f"{memory['before'] / _MIB:.0f} -> {memory['after'] / _MIB:.0f} MiB",
+                str(load["restarts"]),
+            ]
+        )
+    seconds = next(iter(overload.values()))["seconds"]
+    return f"## Twice the capacity for {seconds:.0f} s\n\n" + _table(
+        [
+            *("replicas", "due/s", "answered/s", "of capacity", "slowest answer", "503"),
+            *("anything else", "memory", "restarts"),
+        ],
+        rows,
+    )
+
+
+def _changes(changes: dict[str, Any]) -> str:
+    rows = []
+    for what, load in changes.items():
+        rows.append(
+            [
+                what,
+                f"{load['due']:,}",
+                f"{load['failed']} ({_verdict(load['failed'] == 0, 'none')})",
+                f"{load['p99_ms']:.1f} ms",
+                f"{load['slowest_ms']:.0f} ms",
+            ]
+        )
+    seconds = changes["ten changes of the model"]["seconds_to_change"]
+    longest = max(seconds)
+    aim = _verdict(longest <= _MODEL_CHANGE_AIM_SECONDS, f"{_MODEL_CHANGE_AIM_SECONDS:g} s")
+    return (
+        "## What clients notice of changes\n\nFour replicas at 50 % of their capacity.\n\n"
+        + _table(["while", "requests", "failed", "p99", "slowest"], rows)
+        + "\n\nFrom the change of the alias to the last answer of the old version: "
+        + ", ".join(f"{one:g}" for one in seconds)
+        + f" s; the longest {longest:g} s ({aim})."
+    )
+
+
+def _mean_rate(rounds: Sequence[dict[str, Any]], part: str, key: str) -> float:
+    return mean(_per_second(one[part][key]) for one in rounds)
+
+
+def _rates(rounds: Sequence[dict[str, Any]], part: str, key: str) -> list[str]:
+    rates = [_per_second(one[part][key]) for one in rounds]
+    return [f"{mean(rates):,.0f}", _spread(rates)]
+
+
+def _per_second(measured: dict[str, Any]) -> float:
+    return float(measured.get("capacity", measured)["per_second"])
+
+
+def _spread(rates: Sequence[float]) -> str:
+    return f"{min(rates):,.0f} to {max(rates):,.0f}"
+
+
+def _verdict(reached: bool, aim: str) -> str:
+    return f"aim {aim}: {'reached' if reached else 'not reached'}"
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)

@@ -1,0 +1,101 @@
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+import pytest
+
+from bench.generator import Load, Target, closed_loop, open_loop
+
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
+REFUSED = b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\n\r\n"
+
+
+@asynccontextmanager
+async def server(reply: Callable[[int], bytes | None], delay: float = 0.0) -> AsyncIterator[Target]:
+    """A server that answers its nth request with `reply(n)`, or hangs up where that is None."""
+    count = 0
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal count
+        try:
+            while True:
+                head = await reader.readuntil(b"\r\n\r\n")
+                assert head.startswith(b"POST /predict HTTP/1.1\r\n")
+                assert await reader.readexactly(2) == b"[]"
+                answer = reply(count)
+                count += 1
+                if answer is None:
+                    return
+                await asyncio.sleep(delay)
+                # In two parts, as a network may deliver it.
+                writer.write(answer[:20])
+                await writer.drain()
+                writer.write(answer[20:])
+        except asyncio.IncompleteReadError:
+            pass
+        finally:
+            writer.close()
+
+    listening = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with listening:
+        port = listening.sockets[0].getsockname()[1]
+        yield Target.posting("127.0.0.1", port, "/predict", [b"[]"])
+
+
+def test_closed_loop_has_one_request_on_each_connection() -> None:
+    async def measure() -> Load:
+        async with server(lambda _: OK, delay=0.05) as target:
+            return await closed_loop(target, connections=4, seconds=1.0, warm_up=0.1)
+
+    load = asyncio.run(measure())
+    # Four connections with at most 20 requests a second each.
+    assert 50 <= load.statuses[200] <= 80
+    assert load.failed == 0
+    assert load.milliseconds(0.5) >= 50
+    assert load.per_second == pytest.approx(load.statuses[200] / load.seconds)
+
+
+def test_open_loop_keeps_its_rate() -> None:
+    async def measure() -> Load:
+        async with server(lambda _: OK) as target:
+            return await open_loop(target, 200.0, asyncio.sleep(2.0), warm_up=0.1)
+
+    load = asyncio.run(measure())
+    assert load.due == pytest.approx(400, rel=0.25)
+    assert load.statuses[200] == load.due
+
+
+def test_open_loop_does_not_wait_for_a_slow_server() -> None:
+    async def measure() -> Load:
+        async with server(lambda _: OK, delay=0.3) as target:
+            return await open_loop(target, 100.0, asyncio.sleep(1.0), warm_up=0.0)
+
+    load = asyncio.run(measure())
+    assert load.due == pytest.approx(100, rel=0.4)
+    assert load.statuses[200] == load.due
+    assert load.milliseconds(0.01) >= 300
+
+
+def test_what_is_refused_and_what_is_lost_are_counted_apart() -> None:
+    async def measure() -> Load:
+        answers = {1: REFUSED, 2: None}
+        async with server(lambda number: answers.get(number % 10, OK)) as target:
+            return await closed_loop(target, connections=1, seconds=0.5, warm_up=0.0)
+
+    load = asyncio.run(measure())
+    assert load.statuses[503] >= 1
+    assert load.failures["connection closed"] >= 1
+    assert load.failed == load.statuses[503] + sum(load.failures.values())
+    assert len(load.refusal_latencies) == load.statuses[503]
+    assert load.due == load.statuses[200] + load.failed
+
+
+def test_answers_can_be_looked_at() -> None:
+    seen: set[bytes] = set()
+
+    async def measure() -> None:
+        async with server(lambda _: OK) as target:
+            await open_loop(target, 100.0, asyncio.sleep(0.3), observe=seen.add, warm_up=0.0)
+
+    asyncio.run(measure())
+    assert seen == {b"{}"}
