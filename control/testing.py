@@ -70,6 +70,13 @@ PYTHON_PACKAGES = (
         "data_api",
     ),
     PythonPackage("dags", (".",), ("tests",), "dags/requirements-test.txt", "dags"),
+    PythonPackage(
+        "loadtest",
+        ("load_test",),
+        ("tests",),
+        "loadtest/requirements-test.txt",
+        "loadtest",
+    ),
 )
 
 
