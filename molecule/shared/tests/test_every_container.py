@@ -14,7 +14,10 @@ from shared.machine import Machine
 ROLES = Path(__file__).resolve().parents[3] / "roles"
 
 # Containers that may do what others may not, and why.
-PUBLISHES_PORTS = {"nginx": "it is the one way in"}
+PUBLISHES_PORTS = {
+    "nginx": "it is the one way in",
+    "locust": "its machine has nothing else, and so no nginx",
+}
 KERNEL_SETTINGS = {
     "nginx": "the kernel caps the queue of waiting connections; it is this container's own",
     "inference-api": "the same",
