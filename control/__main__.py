@@ -31,6 +31,7 @@ VERBS = (
     ("rollback", "put the version that was in production before there again", False),
     ("predict", "send the example to the inference API and print the answer", False),
     ("scale", "share the inference budget among REPLICAS=1..16 replicas", True),
+    ("loadtest", "have USERS=n clients ask the inference API for DURATION=seconds", True),
     ("down", "shut the machines down; their data stays, and `up` starts them again", True),
     ("destroy", "remove the machines, their data and the secrets; CONFIRM=yes does not ask", True),
     ("lock", "resolve the Python requirements of every part anew", False),
@@ -75,6 +76,7 @@ def _carry_out(options: argparse.Namespace, verbs: Verbs, console: Console) -> i
         "rollback": verbs.rollback,
         "predict": verbs.predict,
         "scale": lambda: verbs.scale(options.replicas),
+        "loadtest": lambda: verbs.loadtest(options.users, options.duration),
         "down": verbs.down,
         "destroy": lambda: verbs.destroy(confirmed=options.yes),
         "lock": verbs.lock,
@@ -104,6 +106,9 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
             verb.add_argument("--layer", choices=LAYERS)
         elif name == "scale":
             verb.add_argument("--replicas", required=True)
+        elif name == "loadtest":
+            verb.add_argument("--users", required=True)
+            verb.add_argument("--duration", required=True)
         elif name == "promote":
             verb.add_argument("--version", required=True)
         elif name == "destroy":

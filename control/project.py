@@ -78,6 +78,11 @@ class Project:
         return self.deployment / "logs"
 
     @property
+    def load_tests(self) -> Path:
+        """A folder for each load test, with what was counted."""
+        return self.deployment / "load_tests"
+
+    @property
     def tools(self) -> Path:
         """Programs that were built here because the host has none."""
         return self.deployment / "tools"
