@@ -2,7 +2,7 @@
 
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -20,6 +20,7 @@ class FakeApi:
     Attributes:
         answers: Status and body by path.
         asked: Path, body and cookie of each request.
+        before_answer: Called before each answer with the number of requests so far.
     """
 
     def __init__(self) -> None:
@@ -29,14 +30,19 @@ class FakeApi:
             "/predict": (200, PREDICTED),
         }
         self.asked: list[tuple[str, bytes, str | None]] = []
+        self.before_answer: Callable[[int], None] = lambda number: None
         owner = self
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+            # An answer goes out in one piece, at once.
+            wbufsize = -1
+            disable_nagle_algorithm = True
 
             def _handle(self) -> None:
                 body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
                 owner.asked.append((self.path, body, self.headers.get("Cookie")))
+                owner.before_answer(len(owner.asked))
                 status, answer = owner.answers[self.path]
                 content = json.dumps(answer).encode()
                 self.send_response(status)
@@ -45,6 +51,7 @@ class FakeApi:
                 self.send_header("Content-Length", str(len(content)))
                 self.end_headers()
                 self.wfile.write(content)
+                self.wfile.flush()
 
             do_GET = do_POST = _handle  # noqa: N815 - the names that http.server calls
 
