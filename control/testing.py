@@ -72,7 +72,7 @@ PYTHON_PACKAGES = (
     PythonPackage("dags", (".",), ("tests",), "dags/requirements-test.txt", "dags"),
     PythonPackage(
         "loadtest",
-        ("load_test",),
+        ("load_test", "scaling_report"),
         ("tests",),
         "loadtest/requirements-test.txt",
         "loadtest",
