@@ -1,5 +1,5 @@
 # Each verb is one line that calls the tool; `make help` tells what it does.
-.PHONY: help up test status pipeline models promote rollback predict scale loadtest down destroy lock docs
+.PHONY: help up test status pipeline models promote rollback predict scale loadtest study down destroy lock docs
 
 help:
 	@python3 -m control help
@@ -33,6 +33,9 @@ scale:
 
 loadtest:
 	@python3 -m control loadtest --users "$(USERS)" --duration "$(DURATION)"
+
+study:
+	@python3 -m control study $(if $(FORM),--form "$(FORM)")
 
 down:
 	@python3 -m control down

@@ -32,6 +32,7 @@ VERBS = (
     ("predict", "send the example to the inference API and print the answer", False),
     ("scale", "share the inference budget among REPLICAS=1..16 replicas", True),
     ("loadtest", "have USERS=n clients ask the inference API for DURATION=seconds", True),
+    ("study", "carry out the scaling study, or go on with it; FORM=short only tries it", True),
     ("down", "shut the machines down; their data stays, and `up` starts them again", True),
     ("destroy", "remove the machines, their data and the secrets; CONFIRM=yes does not ask", True),
     ("lock", "resolve the Python requirements of every part anew", False),
@@ -77,6 +78,7 @@ def _carry_out(options: argparse.Namespace, verbs: Verbs, console: Console) -> i
         "predict": verbs.predict,
         "scale": lambda: verbs.scale(options.replicas),
         "loadtest": lambda: verbs.loadtest(options.users, options.duration),
+        "study": lambda: verbs.study(short=options.form == "short"),
         "down": verbs.down,
         "destroy": lambda: verbs.destroy(confirmed=options.yes),
         "lock": verbs.lock,
@@ -109,6 +111,8 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         elif name == "loadtest":
             verb.add_argument("--users", required=True)
             verb.add_argument("--duration", required=True)
+        elif name == "study":
+            verb.add_argument("--form", choices=("whole", "short"), default="whole")
         elif name == "promote":
             verb.add_argument("--version", required=True)
         elif name == "destroy":

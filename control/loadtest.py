@@ -159,8 +159,12 @@ class Locust:
         self._clock = clock
         self._sleep = sleep
 
-    def run(self, load: Load) -> Result:
+    def run(self, load: Load, at_both_ends: Callable[[], None] = lambda: None) -> Result:
         """Have the clients come, count for so long, and have them go, whatever happens.
+
+        Args:
+            load: what is asked for.
+            at_both_ends: called when the time that counts begins, and when it is over.
 
         Raises:
             ControlError: Locust does not do as it is told, or lost clients on the way.
@@ -184,7 +188,9 @@ class Locust:
             )
             self._sleep(_WARM_UP_SECONDS)
             self._post("/stats/reset")
+            at_both_ends()
             self._count(load)
+            at_both_ends()
             return Result(self._csv("requests"), self._csv("failures"))
         finally:
             self._post("/stop")

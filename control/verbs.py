@@ -1,5 +1,6 @@
 """What each verb does, from beginning to end."""
 
+import shutil
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,7 +13,8 @@ from control.environments import Environments
 from control.errors import ControlError
 from control.guard import ensure_guard
 from control.incus import Incus
-from control.inference import DEFAULT_MODEL, example
+from control.inference import DEFAULT_MODEL, Inference, example
+from control.laboratory import DeployedLaboratory
 from control.loadtest import GROUP as LOAD_GROUP
 from control.loadtest import MACHINE as LOAD_MACHINE
 from control.loadtest import Locust, parse_load
@@ -22,6 +24,8 @@ from control.platform_services import Platform
 from control.project import Project
 from control.runner import Runner
 from control.status import show_status
+from control.study import Study
+from control.study_plan import SHORT, WHOLE
 from control.terraform import Machine, Terraform, ensure_program, existing_terraform
 from control.testing import Suite
 
@@ -221,28 +225,8 @@ class Verbs:
         """
         load = parse_load(users, seconds)
         steps = Steps(self.console, total=4)
-        terraform = existing_terraform(self.project, self.runner, self.console)
-
-        with steps.step("Look at what is to be asked"):
-            inference = self._platform(terraform).inference(patience=0)
-            model = inference.production_model()
-            if model is None:
-                raise ControlError(
-                    f"{DEFAULT_MODEL} has no version in production, so nothing can be predicted: "
-                    "`make pipeline` trains one."
-                )
-            self.console.say(f"    {inference.url}: {model.name}, version {model.version}")
-
-        with steps.step("Make the machine for the clients (Terraform)"):
-            machine = self._load_machine(terraform)
-
-        with steps.step("Deploy the clients (Ansible)"):
-            ansible = self._ansible()
-            ansible.play("playbooks/loadtest.yml")
-            port = ansible.variables(machine)["locust_port"]
-
+        *_, locust = self._clients(steps)
         with steps.step(f"Ask for {duration(load.seconds)}"):
-            locust = Locust(f"http://{machine.address}:{port}", self.console)
             self.console.say(f"    {locust.url} shows it as it goes")
             result = locust.run(load)
 
@@ -254,6 +238,40 @@ class Verbs:
             self.console.say(line)
         self.console.say(f"\nThe tables are kept in {folder}.")
         return not result.failed
+
+    def study(self, *, short: bool) -> None:
+        """Carry out the scaling study, or go on with it, and write the page of its results.
+
+        Args:
+            short: whether to try the machinery only, in a few minutes; its page is no result.
+
+        Raises:
+            ControlError: a point cannot be measured; those that were are kept.
+        """
+        steps = Steps(self.console, total=5)
+        terraform, inference, clients, locust = self._clients(steps)
+        with steps.step("Measure"):
+            results = self.project.short_study if short else self.project.study
+            if short:
+                shutil.rmtree(results, ignore_errors=True)
+            laboratory = DeployedLaboratory(
+                terraform.platform_machine(),
+                clients,
+                inference,
+                locust,
+                self._ansible(),
+                self.runner,
+            )
+            Study(SHORT if short else WHOLE, results, laboratory, self.console).run()
+        with steps.step("Write the page"):
+            lock = self.project.load_tests_source / "requirements-page.txt"
+            environment = self._environments().ensure("page", lock)
+            page = results if short else self.project.results_page
+            self.runner.run(
+                [environment.python, "-m", "scaling_report", results, page],
+                cwd=self.project.load_tests_source,
+                echo=True,
+            )
 
     def lock(self) -> None:
         """Resolve the requirements of every part anew."""
@@ -268,6 +286,35 @@ class Verbs:
 
     def _environments(self) -> Environments:
         return Environments(self.project, self.runner, self.console)
+
+    def _clients(self, steps: Steps) -> tuple[Terraform, Inference, Machine, Locust]:
+        """Have clients ready on a machine of their own, in three steps.
+
+        Raises:
+            ControlError: there is nothing to ask, or nothing to ask it with.
+        """
+        terraform = existing_terraform(self.project, self.runner, self.console)
+        with steps.step("Look at what is to be asked"):
+            inference = self._platform(terraform).inference(patience=0)
+            model = inference.production_model()
+            if model is None:
+                raise ControlError(
+                    f"{DEFAULT_MODEL} has no version in production, so nothing can be predicted: "
+                    "`make pipeline` trains one."
+                )
+            self.console.say(f"    {inference.url}: {model.name}, version {model.version}")
+        with steps.step("Make the machine for the clients (Terraform)"):
+            machine = self._load_machine(terraform)
+        with steps.step("Deploy the clients (Ansible)"):
+            ansible = self._ansible()
+            ansible.play("playbooks/loadtest.yml")
+            port = ansible.variables(machine)["locust_port"]
+        return (
+            terraform,
+            inference,
+            machine,
+            Locust(f"http://{machine.address}:{port}", self.console),
+        )
 
     def _make_machines(self, terraform: Terraform, incus: Incus) -> None:
         """Have all machines there and running."""

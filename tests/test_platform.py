@@ -434,6 +434,16 @@ def test_load_from_a_machine_of_its_own(platform: Platform) -> None:
     assert_limits(platform, 2)
 
 
+def test_the_study_measures_and_puts_everything_back(platform: Platform) -> None:
+    tried = platform.make("study FORM=short")
+    assert tried.status == 0
+    assert tried.seconds <= 300
+    page = (REPOSITORY / ".deployment" / "short_study" / "scaling.md").read_text()
+    assert re.search(r"^\| 20 \| [\d.]+ \| 0 \| 0 \|", page, flags=re.MULTILINE), page
+    assert re.search(r"^\| 50 \| 50 \| 0 \| 0 \|", page, flags=re.MULTILINE), page
+    assert_limits(platform, 2)
+
+
 def test_restarted_machine_is_well_within_90_seconds(platform: Platform) -> None:
     began = time.monotonic()
     assert run("incus restart mlops").status == 0

@@ -11,6 +11,7 @@ from control.loadtest import Load, Locust, Result
 from control.packages import BASE_PACKAGES, INCUS_PACKAGES
 from control.project import Network, Project
 from control.runner import Completed
+from control.study import Study
 from control.terraform import DEMAND_FILE
 from control.tests.conftest import FakeRunner, FakeServer, Screen
 from control.tests.test_incus import NOT_FOUND, initialised
@@ -262,17 +263,9 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> list[Load]:
     return loads
 
 
-def test_loadtest_makes_its_machine_and_keeps_the_tables(
-    this: Verbs,
-    deployment: Deployment,
-    runner: FakeRunner,
-    project: Project,
-    screen: Screen,
-    counted: list[Load],
-) -> None:
-    deployment.version = "7"
+def describe_load_machine(project: Project, runner: FakeRunner) -> Path:
+    """Have the machine that makes load there once it is in the file that is returned."""
     platform = MACHINE | {"address": "127.0.0.1"}
-    terraform = f"/bin/terraform -chdir={project.terraform}"
     demand = project.terraform / DEMAND_FILE
     runner.replies["incus query /1.0/instances/loadtest"] = '{"status": "Stopped"}'
     ansible = f"{project.environments}/control/bin/ansible-inventory"
@@ -282,7 +275,20 @@ def test_loadtest_makes_its_machine_and_keeps_the_tables(
         made = {"loadtest": LOAD_MACHINE} if demand.exists() else {}
         return Completed(0, outputs({"mlops": platform, **made}))
 
-    runner.replies[f"{terraform} output"] = machines
+    runner.replies[f"/bin/terraform -chdir={project.terraform} output"] = machines
+    return demand
+
+
+def test_loadtest_makes_its_machine_and_keeps_the_tables(
+    this: Verbs,
+    deployment: Deployment,
+    runner: FakeRunner,
+    project: Project,
+    screen: Screen,
+    counted: list[Load],
+) -> None:
+    deployment.version = "7"
+    demand = describe_load_machine(project, runner)
     assert this.loadtest("500", "60")
     assert json.loads(demand.read_text()) == {"machines_in_demand": ["loadtest"]}
     order = ["apply", "incus start loadtest", "playbook playbooks/loadtest.yml"]
@@ -318,3 +324,25 @@ def test_loadtest_says_where_its_machine_is_to_be_described(
     with pytest.raises(ControlError, match="No machine is in the group loadtest"):
         this.loadtest("500", "60")
     assert counted == []
+
+
+@pytest.mark.parametrize("short", [True, False])
+def test_study_measures_and_writes_its_page(
+    this: Verbs,
+    deployment: Deployment,
+    runner: FakeRunner,
+    project: Project,
+    monkeypatch: pytest.MonkeyPatch,
+    short: bool,
+) -> None:
+    deployment.version = "7"
+    describe_load_machine(project, runner)
+    measured: list[Path] = []
+    monkeypatch.setattr(Study, "run", lambda self: measured.append(self._folder))
+    page_environment = Environment(project.environments / "page")
+    monkeypatch.setattr(Environments, "ensure", lambda *_: page_environment)
+    this.study(short=short)
+    results = project.short_study if short else project.study
+    page = results if short else project.results_page
+    assert measured == [results]
+    assert runner.commands[-1] == (f"{page_environment.python} -m scaling_report {results} {page}")
