@@ -22,7 +22,7 @@ def run_load(machine: Machine, url: str, users: int, host: str = "") -> dict[str
     options = [f"user_count={users}", f"spawn_rate={users}", *([f"host={host}"] if host else [])]
     fields = [part for option in options for part in ("--data", option)]
     assert machine.get_json(f"{url}/swarm", *fields)["success"]
-    machine.shell("sleep 8")
+    machine.shell("sleep 4")
     status, _ = machine.http(f"{url}/stop", "--request", "POST")
     assert status == 200
     # Workers report every three seconds.

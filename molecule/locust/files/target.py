@@ -10,7 +10,7 @@ asked: list[dict[str, Any]] = []
 
 
 class Target(BaseHTTPRequestHandler):
-    """Answers for whichever model it is asked about last."""
+    """Knows two models, and predicts with the one that was selected last."""
 
     protocol_version = "HTTP/1.1"
     model_name = "modelo1"
@@ -20,7 +20,7 @@ class Target(BaseHTTPRequestHandler):
         if self.path == "/asked":
             self._answer(asked)
         else:
-            self._answer({"models": [self._model()]})
+            self._answer({"models": [self._model(name) for name in ("modelo1", "modelo2")]})
 
     def do_POST(self) -> None:
         """Answer like the inference API."""
@@ -28,14 +28,14 @@ class Target(BaseHTTPRequestHandler):
         if self.path == "/select-model":
             Target.model_name = body["model_name"]
             value = {"value": self.model_name, "cookie": "model", "header": "X-Model"}
-            self._answer(value | {"model": self._model()})
+            self._answer(value | {"model": self._model(self.model_name)})
         else:
             asked.append(body)
             label = {"class_number": 1, "class_name": "Lodgepole Pine"}
-            self._answer({"predictions": [label], "model": self._model()})
+            self._answer({"predictions": [label], "model": self._model(self.model_name)})
 
-    def _model(self) -> dict[str, str]:
-        return {"name": self.model_name, "version": "1"}
+    def _model(self, name: str) -> dict[str, str]:
+        return {"name": name, "version": "1"}
 
     def _answer(self, answer: object) -> None:
         body = json.dumps(answer).encode()
