@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from typing import Any
 
@@ -36,6 +37,25 @@ def test_clients_ask_the_target_with_rows_of_all_areas(machine: Machine) -> None
     assert {len(question) for question in questions} == {12}
     assert len({question["Elevation"] for question in questions}) > 20
     assert {"Rawah", "Commanche"} <= {question["Wilderness_Area"] for question in questions}
+
+
+def test_requests_are_sent_at_a_fixed_rate(machine: Machine) -> None:
+    options = [
+        "--rate",
+        "50",
+        "--seconds",
+        "2",
+        "--warm-up",
+        "1",
+        "--processes",
+        "2",
+        "--connections",
+        "20",
+    ]
+    printed = machine.execute("locust", "python", "-m", "load_test.open_loop", *options)
+    counted = json.loads(printed)
+    assert counted["due"] == pytest.approx(100, abs=2)
+    assert counted["ended"] == {"200": counted["due"]}
 
 
 def test_a_dead_worker_comes_back(machine: Machine) -> None:
