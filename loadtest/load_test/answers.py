@@ -72,13 +72,15 @@ class Answers:
         if self._model_name not in [model.name for model in listed]:
             raise WrongAnswerError("the model is not listed")
 
-    def check_selected(self, body: bytes) -> None:
-        """Check the answer to a selection.
+    def check_selected(self, body: bytes) -> Selected:
+        """Check the answer to a selection, and give it.
 
         Raises:
             WrongAnswerError: It has another form, or names another model.
         """
-        self._check_model(_read(body, Selected).model)
+        selected = _read(body, Selected)
+        self._check_model(selected.model)
+        return selected
 
     def check_prediction(self, body: bytes) -> None:
         """Check the prediction for one row.

@@ -19,7 +19,7 @@ class FakeApi:
 
     Attributes:
         answers: Status and body by path.
-        asked: Path, body and cookie of each request.
+        asked: Path, body and selection of each request.
         before_answer: Called before each answer with the number of requests so far.
     """
 
@@ -41,13 +41,11 @@ class FakeApi:
 
             def _handle(self) -> None:
                 body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-                owner.asked.append((self.path, body, self.headers.get("Cookie")))
+                owner.asked.append((self.path, body, self.headers.get("X-Model")))
                 owner.before_answer(len(owner.asked))
                 status, answer = owner.answers[self.path]
                 content = json.dumps(answer).encode()
                 self.send_response(status)
-                if self.path == "/select-model":
-                    self.send_header("Set-Cookie", "model=modelo1; HttpOnly; Path=/")
                 self.send_header("Content-Length", str(len(content)))
                 self.end_headers()
                 self.wfile.write(content)

@@ -60,11 +60,11 @@ def test_clients_ask_in_order_with_rows_that_differ(api: FakeApi, tmp_path: Path
     rounds, _ = counts["/predict"]
     assert rounds >= ROUNDS
     assert set(counts.values()) == {(rounds, 0)}
-    predictions = [(body, cookie) for path, body, cookie in api.asked if path == "/predict"]
+    predictions = [(body, selection) for path, body, selection in api.asked if path == "/predict"]
     assert {body.decode() for body, _ in predictions} <= set(QUESTIONS)
     assert len({body for body, _ in predictions}) > 1
     # The selection travels with the client.
-    assert {cookie for _, cookie in predictions} == {"model=modelo1"}
+    assert {selection for _, selection in predictions} == {"modelo1"}
 
 
 @pytest.mark.parametrize(
