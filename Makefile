@@ -1,5 +1,5 @@
 # Each verb is one line that calls the tool; `make help` tells what it does.
-.PHONY: help up test status pipeline models promote rollback predict scale benchmark down destroy lock docs
+.PHONY: help up test status pipeline models promote rollback predict scale loadtest study benchmark down destroy lock docs
 
 help:
 	@python3 -m control help
@@ -30,6 +30,12 @@ predict:
 
 scale:
 	@python3 -m control scale --replicas "$(REPLICAS)"
+
+loadtest:
+	@python3 -m control loadtest --users "$(USERS)" --duration "$(DURATION)"
+
+study:
+	@python3 -m control study $(if $(FORM),--form "$(FORM)")
 
 benchmark:
 	@python3 -m control benchmark

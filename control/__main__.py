@@ -32,6 +32,8 @@ VERBS = (
     ("predict", "send the example to the inference API and print the answer", False),
     ("scale", "share the inference budget among REPLICAS=1..16 replicas", True),
     ("benchmark", "measure how the inference API serves; takes about 20 minutes", False),
+    ("loadtest", "have USERS=n clients ask the inference API for DURATION=seconds", True),
+    ("study", "carry out the scaling study, or go on with it; FORM=short only tries it", True),
     ("down", "shut the machines down; their data stays, and `up` starts them again", True),
     ("destroy", "remove the machines, their data and the secrets; CONFIRM=yes does not ask", True),
     ("lock", "resolve the Python requirements of every part anew", False),
@@ -77,6 +79,8 @@ def _carry_out(options: argparse.Namespace, verbs: Verbs, console: Console) -> i
         "predict": verbs.predict,
         "scale": lambda: verbs.scale(options.replicas),
         "benchmark": verbs.benchmark,
+        "loadtest": lambda: verbs.loadtest(options.users, options.duration),
+        "study": lambda: verbs.study(short=options.form == "short"),
         "down": verbs.down,
         "destroy": lambda: verbs.destroy(confirmed=options.yes),
         "lock": verbs.lock,
@@ -106,6 +110,11 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
             verb.add_argument("--layer", choices=LAYERS)
         elif name == "scale":
             verb.add_argument("--replicas", required=True)
+        elif name == "loadtest":
+            verb.add_argument("--users", required=True)
+            verb.add_argument("--duration", required=True)
+        elif name == "study":
+            verb.add_argument("--form", choices=("whole", "short"), default="whole")
         elif name == "promote":
             verb.add_argument("--version", required=True)
         elif name == "destroy":

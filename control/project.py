@@ -78,6 +78,31 @@ class Project:
         return self.deployment / "logs"
 
     @property
+    def load_tests(self) -> Path:
+        """A folder for each load test, with what was counted."""
+        return self.deployment / "load_tests"
+
+    @property
+    def load_tests_source(self) -> Path:
+        """The package of the clients, and the report of the study."""
+        return self.root / "loadtest"
+
+    @property
+    def study(self) -> Path:
+        """The raw results of the scaling study, under version control."""
+        return self.load_tests_source / "results"
+
+    @property
+    def short_study(self) -> Path:
+        """What trying the study's machinery leaves."""
+        return self.deployment / "short_study"
+
+    @property
+    def results_page(self) -> Path:
+        """Where the page that is made of the study's results goes, with its pictures."""
+        return self.root / "docs" / "results"
+
+    @property
     def tools(self) -> Path:
         """Programs that were built here because the host has none."""
         return self.deployment / "tools"

@@ -1,9 +1,11 @@
-"""JSON over HTTP, with failures that name likely causes."""
+"""JSON (and forms) over HTTP, with failures that name likely causes."""
 
 import json
 import re
 import urllib.error
+import urllib.parse
 import urllib.request
+from collections.abc import Mapping
 from dataclasses import dataclass
 from http.client import HTTPException
 from typing import Any
@@ -49,6 +51,7 @@ def send(
     url: str,
     body: object = None,
     *,
+    form: Mapping[str, str] | None = None,
     token: str | None = None,
     timeout: float = TIMEOUT_SECONDS,
 ) -> Answer:
@@ -58,6 +61,7 @@ def send(
         method: the HTTP method.
         url: an http address.
         body: sent as JSON, None for none.
+        form: sent as the fields of a form where there is no body, None for none.
         token: sent as bearer token, None for none.
         timeout: seconds to wait for the connection, and for each part of the answer.
 
@@ -69,6 +73,9 @@ def send(
     if body is not None:
         data = json.dumps(body).encode()
         headers["Content-Type"] = "application/json"
+    elif form is not None:
+        data = urllib.parse.urlencode(form).encode()
+        headers["Content-Type"] = "application/x-www-form-urlencoded"
     if token:
         headers["Authorization"] = f"Bearer {token}"
     request = urllib.request.Request(url, data, headers, method=method)  # noqa: S310 - http only

@@ -17,6 +17,8 @@ from control.runner import CommandError, Completed, Runner
 
 PROGRAMS = ("terraform", "tofu")
 PLATFORM_GROUP = "platform"
+# Terraform reads it by itself, so that machines that were asked for stay whoever calls it.
+DEMAND_FILE = "machines_in_demand.auto.tfvars.json"
 
 # Built where the host has no Terraform: the Go module proxy is the one source of it that every
 # network with package registries reaches. The sum is that of the module's whole content.
@@ -106,18 +108,31 @@ class Terraform:
             for name, values in sorted(output["machines"]["value"].items())
         ]
 
+    def demand(self, name: str) -> None:
+        """Note that a machine which is made only on demand is to be there from now on."""
+        content = {"machines_in_demand": [name]}
+        (self._folder / DEMAND_FILE).write_text(json.dumps(content, indent=2) + "\n")
+
+    def forget_demands(self) -> None:
+        """Note that none of them is to be there any more."""
+        (self._folder / DEMAND_FILE).unlink(missing_ok=True)
+
+    def machine_of(self, group: str) -> Machine | None:
+        """The first machine of a group, None where there is none."""
+        return next((machine for machine in self.machines() if group in machine.groups), None)
+
     def platform_machine(self) -> Machine:
         """The machine that carries the platform.
 
         Raises:
             ControlError: there is none.
         """
-        for machine in self.machines():
-            if PLATFORM_GROUP in machine.groups:
-                return machine
-        raise ControlError(
-            f"Nothing is deployed: no machine is in the group {PLATFORM_GROUP}. Run `make up`."
-        )
+        machine = self.machine_of(PLATFORM_GROUP)
+        if machine is None:
+            raise ControlError(
+                f"Nothing is deployed: no machine is in the group {PLATFORM_GROUP}. Run `make up`."
+            )
+        return machine
 
     def _call(self, *arguments: str, echo: bool = False) -> Completed:
         colour = [] if self._console.colour else ["-no-color"]

@@ -74,6 +74,13 @@ PYTHON_PACKAGES = (
         "data_api",
     ),
     PythonPackage("dags", (".",), ("tests",), "dags/requirements-test.txt", "dags"),
+    PythonPackage(
+        "loadtest",
+        ("load_test", "scaling_report"),
+        ("tests",),
+        "loadtest/requirements-test.txt",
+        "loadtest",
+    ),
 )
 
 

@@ -1,25 +1,33 @@
 """What each verb does, from beginning to end."""
 
 import json
+import shutil
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 
 from control import host, settings
 from control.ansible import Ansible
-from control.console import Console, Steps
+from control.console import Console, Steps, duration
 from control.environments import Environments
 from control.errors import ControlError
 from control.guard import ensure_guard
 from control.incus import Incus
-from control.inference import DEFAULT_MODEL, example
+from control.inference import DEFAULT_MODEL, Inference, example
+from control.laboratory import DeployedLaboratory
+from control.loadtest import GROUP as LOAD_GROUP
+from control.loadtest import MACHINE as LOAD_MACHINE
+from control.loadtest import Locust, parse_load
 from control.models import Models, parse_version
 from control.packages import BASE_PACKAGES, INCUS_PACKAGES, Packages, backports_release
 from control.platform_services import Platform
 from control.project import Project
 from control.runner import Runner
 from control.status import show_status, ssh_command
-from control.terraform import Terraform, ensure_program, existing_terraform
+from control.study import Study
+from control.study_plan import SHORT, WHOLE
+from control.terraform import Machine, Terraform, ensure_program, existing_terraform
 from control.testing import PYTHON_PACKAGES, Suite
 
 
@@ -72,10 +80,7 @@ class Verbs:
             )
             terraform = Terraform(program, self.project, self.runner, self.console)
             terraform.init()
-            terraform.apply()
-            for machine in terraform.machines():
-                if machine.is_ours and incus.state_of(machine.name) != "Running":
-                    incus.start(machine.name)
+            self._make_machines(terraform, incus)
 
         with steps.step("Deploy the services (Ansible)"):
             ansible = Ansible(self.project, self.runner, self.console, environment)
@@ -166,6 +171,7 @@ class Verbs:
         for secret in sorted(self.project.secrets.glob("*")):
             secret.unlink()
         self.project.settings.unlink(missing_ok=True)
+        terraform.forget_demands()
         self.console.say("Everything is removed; `make up` begins from nothing.")
 
     def pipeline(self) -> None:
@@ -235,6 +241,66 @@ class Verbs:
             echo=True,
         )
 
+    def loadtest(self, users: str, seconds: str) -> bool:
+        """Have clients ask the inference API; tell whether all were answered rightly.
+
+        Args:
+            users: their number, as typed.
+            seconds: how long they are counted, as typed.
+
+        Raises:
+            ControlError: there is nothing to ask, or nothing to ask it with.
+        """
+        load = parse_load(users, seconds)
+        steps = Steps(self.console, total=4)
+        *_, locust = self._clients(steps)
+        with steps.step(f"Ask for {duration(load.seconds)}"):
+            self.console.say(f"    {locust.url} shows it as it goes")
+            result = locust.run(load)
+
+        now = datetime.now().astimezone()
+        folder = self.project.load_tests / f"{now:%Y%m%dT%H%M%S}-{load.users}-users"
+        result.save(folder)
+        self.console.say()
+        for line in result.lines():
+            self.console.say(line)
+        self.console.say(f"\nThe tables are kept in {folder}.")
+        return not result.failed
+
+    def study(self, *, short: bool) -> None:
+        """Carry out the scaling study, or go on with it, and write the page of its results.
+
+        Args:
+            short: whether to try the machinery only, in a few minutes; its page is no result.
+
+        Raises:
+            ControlError: a point cannot be measured; those that were are kept.
+        """
+        steps = Steps(self.console, total=5)
+        terraform, inference, clients, locust = self._clients(steps)
+        with steps.step("Measure"):
+            results = self.project.short_study if short else self.project.study
+            if short:
+                shutil.rmtree(results, ignore_errors=True)
+            laboratory = DeployedLaboratory(
+                terraform.platform_machine(),
+                clients,
+                inference,
+                locust,
+                self._ansible(),
+                self.runner,
+            )
+            Study(SHORT if short else WHOLE, results, laboratory, self.console).run()
+        with steps.step("Write the page"):
+            lock = self.project.load_tests_source / "requirements-page.txt"
+            environment = self._environments().ensure("page", lock)
+            page = results if short else self.project.results_page
+            self.runner.run(
+                [environment.python, "-m", "scaling_report", results, page],
+                cwd=self.project.load_tests_source,
+                echo=True,
+            )
+
     def lock(self) -> None:
         """Resolve the requirements of every part anew."""
         environments = self._environments()
@@ -248,6 +314,60 @@ class Verbs:
 
     def _environments(self) -> Environments:
         return Environments(self.project, self.runner, self.console)
+
+    def _clients(self, steps: Steps) -> tuple[Terraform, Inference, Machine, Locust]:
+        """Have clients ready on a machine of their own, in three steps.
+
+        Raises:
+            ControlError: there is nothing to ask, or nothing to ask it with.
+        """
+        terraform = existing_terraform(self.project, self.runner, self.console)
+        with steps.step("Look at what is to be asked"):
+            inference = self._platform(terraform).inference(patience=0)
+            model = inference.production_model()
+            if model is None:
+                raise ControlError(
+                    f"{DEFAULT_MODEL} has no version in production, so nothing can be predicted: "
+                    "`make pipeline` trains one."
+                )
+            self.console.say(f"    {inference.url}: {model.name}, version {model.version}")
+        with steps.step("Make the machine for the clients (Terraform)"):
+            machine = self._load_machine(terraform)
+        with steps.step("Deploy the clients (Ansible)"):
+            ansible = self._ansible()
+            ansible.play("playbooks/loadtest.yml")
+            port = ansible.variables(machine)["locust_port"]
+        return (
+            terraform,
+            inference,
+            machine,
+            Locust(f"http://{machine.address}:{port}", self.console),
+        )
+
+    def _make_machines(self, terraform: Terraform, incus: Incus) -> None:
+        """Have all machines there and running."""
+        terraform.apply()
+        for machine in terraform.machines():
+            if machine.is_ours and incus.state_of(machine.name) != "Running":
+                incus.start(machine.name)
+
+    def _load_machine(self, terraform: Terraform) -> Machine:
+        """Have the machine that makes load there and running.
+
+        Raises:
+            ControlError: it could not be made, or none is described.
+        """
+        if terraform.machine_of(LOAD_GROUP) is None:
+            terraform.demand(LOAD_MACHINE)
+        # Also where it is there: it may have been removed behind Terraform's back.
+        self._make_machines(terraform, self._start_incus())
+        machine = terraform.machine_of(LOAD_GROUP)
+        if machine is None:
+            raise ControlError(
+                f"No machine is in the group {LOAD_GROUP}: describe one in the variable `machines` "
+                "of terraform/, or leave the variable as it is."
+            )
+        return machine
 
     def _models(self) -> Models:
         terraform = existing_terraform(self.project, self.runner, self.console)

@@ -150,6 +150,13 @@ MUTATIONS = (
         "        proxy_next_upstream error timeout http_502;\n",
         "        proxy_next_upstream off;\n",
     ),
+    Mutation(
+        "locust",
+        "workers that are not wanted stay",
+        "tasks/main.yml",
+        "_locust_existing | difference(_locust_wanted)",
+        "_locust_existing | difference(_locust_existing)",
+    ),
 )
 
 

@@ -2,7 +2,8 @@ locals {
   network      = jsondecode(file("${path.module}/network.json"))
   known_groups = ["platform", "loadtest"]
 
-  created    = { for name, machine in var.machines : name => machine if machine.type != "existing" }
+  machines   = { for name, machine in var.machines : name => machine if !machine.on_demand || contains(var.machines_in_demand, name) }
+  created    = { for name, machine in local.machines : name => machine if machine.type != "existing" }
   containers = { for name, machine in local.created : name => machine if machine.type == "container" }
 
   driver        = "${path.module}/driver/incus_machine.py"

@@ -1,7 +1,7 @@
 output "machines" {
   description = "What Ansible needs of each machine, by name: type, address, groups, login and the files for ssh."
   value = {
-    for name, machine in var.machines : name => {
+    for name, machine in local.machines : name => {
       type                 = machine.type
       address              = machine.type == "existing" ? machine.address : module.machine[name].address
       groups               = machine.groups

@@ -12,6 +12,7 @@ variable "machines" {
       The pool that `make up` creates is a plain directory and can bound virtual machines only.
     - user: login with sudo rights that Ansible uses.
     - ssh_private_key_file: for `existing` machines only, the key for that login.
+    - on_demand: whether the machine is made only once `machines_in_demand` names it.
   EOT
   type = map(object({
     type                 = optional(string, "container")
@@ -22,11 +23,19 @@ variable "machines" {
     disk                 = optional(string)
     user                 = optional(string, "mlops")
     ssh_private_key_file = optional(string)
+    on_demand            = optional(bool, false)
   }))
   default = {
     mlops = {
       address = "10.43.101.202"
       groups  = ["platform"]
+    }
+    # Load comes from a machine of its own, so that making it takes nothing from what is measured.
+    loadtest = {
+      address   = "10.43.101.210"
+      groups    = ["loadtest"]
+      memory    = "8GiB"
+      on_demand = true
     }
   }
   nullable = false
@@ -94,6 +103,13 @@ variable "machines" {
     condition     = alltrue([for m in values(var.machines) : (m.type == "existing") == (m.ssh_private_key_file != null)])
     error_message = "machines: ssh_private_key_file belongs to machines of type existing, and they need it; the others get the deployment's own key."
   }
+}
+
+variable "machines_in_demand" {
+  description = "Names of the machines with on_demand that are to be there; the verb that needs one notes it in a file that Terraform reads by itself."
+  type        = set(string)
+  default     = []
+  nullable    = false
 }
 
 variable "deployment_directory" {

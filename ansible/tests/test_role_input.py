@@ -66,6 +66,13 @@ OUT_OF_RANGE: dict[str, dict[str, Any]] = {
         "inference_api_cpu_period": 1,
         "inference_api_port": -1,
     },
+    "locust": {
+        "locust_target_url": "10.43.101.202:8000",
+        "locust_workers": -1,
+        "locust_port": 5557,
+        "locust_cpus": 0,
+        "locust_memory": "2 GB",
+    },
     "minio": {"minio_port": 9001, "minio_root_password": "short", "minio_cpus": 0},
     "mlflow": {
         "mlflow_port": 65536,

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from urllib.parse import parse_qsl
 
 import pytest
 
@@ -77,11 +78,15 @@ class Screen(Console):
         return self.out.getvalue()
 
 
+def _form(content: bytes) -> dict[str, str]:
+    return dict(parse_qsl(content.decode()))
+
+
 class FakeServer:
     """A web server on this host whose answers are made by a function of the test.
 
     Attributes:
-        requests: method, path and decoded body of what came.
+        requests: method, path and decoded body (JSON or a form) of what came.
         answer: gives status and body for method, path and body.
     """
 
@@ -93,8 +98,11 @@ class FakeServer:
 
         class Handler(BaseHTTPRequestHandler):
             def _handle(self) -> None:
-                length = int(self.headers.get("Content-Length") or 0)
-                body = json.loads(self.rfile.read(length)) if length else None
+                content = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+                is_form = "urlencoded" in self.headers.get("Content-Type", "")
+                body = (
+                    dict(parse_qsl(content.decode())) if is_form else json.loads(content or b"null")
+                )
                 owner.requests.append((self.command, self.path, body))
                 owner.tokens.append(self.headers.get("Authorization"))
                 status, answer = owner.answer(self.command, self.path, body)
@@ -105,6 +113,9 @@ class FakeServer:
                 self.wfile.write(content)
 
             do_GET = do_POST = do_PATCH = _handle  # noqa: N815 - the names that http.server calls
+
+            def _is_json(self) -> bool:
+                return "urlencoded" not in self.headers.get("Content-Type", "")
 
             def log_message(self, *_: object) -> None:
                 """Keep the tests' output free of requests."""

@@ -7,11 +7,15 @@ from control import host, verbs
 from control.environments import Environment, Environments
 from control.errors import ControlError
 from control.host import GIB, Host
+from control.loadtest import Load, Locust, Result
 from control.packages import BASE_PACKAGES, INCUS_PACKAGES
 from control.project import Network, Project
 from control.runner import Completed
+from control.study import Study
+from control.terraform import DEMAND_FILE
 from control.tests.conftest import FakeRunner, FakeServer, Screen
 from control.tests.test_incus import NOT_FOUND, initialised
+from control.tests.test_loadtest import requests
 from control.tests.test_terraform import MACHINE, outputs
 from control.verbs import Verbs
 
@@ -241,3 +245,104 @@ def test_models_are_promoted_on_the_platform_machine(this: Verbs, runner: FakeRu
     assert not this.promote("3")
     with pytest.raises(ControlError, match="VERSION"):
         this.promote("latest")
+
+
+LOAD_MACHINE = MACHINE | {"address": "127.0.0.1", "groups": ["loadtest"]}
+
+
+@pytest.fixture
+def counted(monkeypatch: pytest.MonkeyPatch) -> list[Load]:
+    """The loads that were run, each with an answer to all requests."""
+    loads: list[Load] = []
+
+    def run(self: Locust, load: Load) -> Result:
+        loads.append(load)
+        return Result(requests(), "Method,Name,Error,Occurrences\n")
+
+    monkeypatch.setattr(Locust, "run", run)
+    return loads
+
+
+def describe_load_machine(project: Project, runner: FakeRunner) -> Path:
+    """Have the machine that makes load there once it is in the file that is returned."""
+    platform = MACHINE | {"address": "127.0.0.1"}
+    demand = project.terraform / DEMAND_FILE
+    runner.replies["incus query /1.0/instances/loadtest"] = '{"status": "Stopped"}'
+    ansible = f"{project.environments}/control/bin/ansible-inventory"
+    runner.replies[f"{ansible} --host loadtest"] = '{"locust_port": 8089}'
+
+    def machines(_: str) -> Completed:
+        made = {"loadtest": LOAD_MACHINE} if demand.exists() else {}
+        return Completed(0, outputs({"mlops": platform, **made}))
+
+    runner.replies[f"/bin/terraform -chdir={project.terraform} output"] = machines
+    return demand
+
+
+def test_loadtest_makes_its_machine_and_keeps_the_tables(
+    this: Verbs,
+    deployment: Deployment,
+    runner: FakeRunner,
+    project: Project,
+    screen: Screen,
+    counted: list[Load],
+) -> None:
+    deployment.version = "7"
+    demand = describe_load_machine(project, runner)
+    assert this.loadtest("500", "60")
+    assert json.loads(demand.read_text()) == {"machines_in_demand": ["loadtest"]}
+    order = ["apply", "incus start loadtest", "playbook playbooks/loadtest.yml"]
+    places = [position(runner, part) for part in order]
+    assert places == sorted(places)
+    assert counted == [Load(500, 60)]
+    (folder,) = project.load_tests.iterdir()
+    assert folder.name.endswith("-500-users")
+    assert "/predict" in screen.text
+    this.destroy(confirmed=True)
+    assert not demand.exists()
+
+
+def test_loadtest_needs_a_model_in_production(this: Verbs, runner: FakeRunner) -> None:
+    with pytest.raises(ControlError, match="no version in production"):
+        this.loadtest("500", "60")
+    assert "apply" not in str(runner.commands)
+
+
+def test_loadtest_needs_a_target_that_answers(
+    this: Verbs, deployment: Deployment, runner: FakeRunner
+) -> None:
+    deployment.server.close()
+    with pytest.raises(ControlError, match="nothing listens there"):
+        this.loadtest("500", "60")
+    assert "apply" not in str(runner.commands)
+
+
+def test_loadtest_says_where_its_machine_is_to_be_described(
+    this: Verbs, deployment: Deployment, counted: list[Load]
+) -> None:
+    deployment.version = "7"
+    with pytest.raises(ControlError, match="No machine is in the group loadtest"):
+        this.loadtest("500", "60")
+    assert counted == []
+
+
+@pytest.mark.parametrize("short", [True, False])
+def test_study_measures_and_writes_its_page(
+    this: Verbs,
+    deployment: Deployment,
+    runner: FakeRunner,
+    project: Project,
+    monkeypatch: pytest.MonkeyPatch,
+    short: bool,
+) -> None:
+    deployment.version = "7"
+    describe_load_machine(project, runner)
+    measured: list[Path] = []
+    monkeypatch.setattr(Study, "run", lambda self: measured.append(self._folder))
+    page_environment = Environment(project.environments / "page")
+    monkeypatch.setattr(Environments, "ensure", lambda *_: page_environment)
+    this.study(short=short)
+    results = project.short_study if short else project.study
+    page = results if short else project.results_page
+    assert measured == [results]
+    assert runner.commands[-1] == (f"{page_environment.python} -m scaling_report {results} {page}")

@@ -3,6 +3,8 @@
 variables {
   incus_directory      = "tests"
   deployment_directory = "tests"
+  # Not what a deployment here has asked for.
+  machines_in_demand = []
 }
 
 run "default_is_one_container_for_the_platform" {
@@ -24,18 +26,33 @@ run "default_is_one_container_for_the_platform" {
     condition     = length(module.machine_image) == 1 && length(terraform_data.ssh_key) == 1
     error_message = "a container needs the image and the key"
   }
+  assert {
+    condition     = length(module.machine) == 1 && length(output.machines) == 1
+    error_message = "no other machine is made unless somebody asks for it"
+  }
 }
 
-run "a_load_test_machine_is_one_more_entry" {
+run "the_load_test_machine_is_made_when_asked_for" {
   command = plan
   variables {
-    machines = {
-      mlops    = { address = "10.43.101.202", groups = ["platform"], cpus = 4, memory = "24GiB", disk = "60GiB" }
-      loadtest = { address = "10.43.101.210", groups = ["loadtest"] }
-    }
+    machines_in_demand = ["loadtest"]
   }
   assert {
     condition     = length(module.machine) == 2 && output.machines["loadtest"].groups == toset(["loadtest"])
+    error_message = "both machines are planned"
+  }
+}
+
+run "a_machine_is_one_more_entry" {
+  command = plan
+  variables {
+    machines = {
+      mlops = { address = "10.43.101.202", groups = ["platform"], cpus = 4, memory = "24GiB", disk = "60GiB" }
+      other = { address = "10.43.101.211", groups = ["loadtest"] }
+    }
+  }
+  assert {
+    condition     = length(module.machine) == 2 && output.machines["other"].groups == toset(["loadtest"])
     error_message = "both machines are planned"
   }
 }

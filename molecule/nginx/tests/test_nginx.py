@@ -120,3 +120,9 @@ def test_limits(machine: Machine) -> None:
 def test_files(machine: Machine) -> None:
     assert machine.mode("/etc/mlops/nginx") == ("0755", "0", "0")
     assert machine.mode("/etc/mlops/nginx/nginx.conf") == ("0644", "0", "0")
+
+
+def test_has_a_file_for_every_connection(machine: Machine) -> None:
+    printed = machine.execute("nginx", "sh", "-c", "grep 'open files' /proc/[0-9]*/limits")
+    # The first process has what it was given; the one that it made has what it asked for.
+    assert "12100" in printed.split()

@@ -14,7 +14,10 @@ from shared.machine import Machine
 ROLES = Path(__file__).resolve().parents[3] / "roles"
 
 # Containers that may do what others may not, and why.
-PUBLISHES_PORTS = {"nginx": "it is the one way in"}
+PUBLISHES_PORTS = {
+    "nginx": "it is the one way in",
+    "locust": "its machine has nothing else, and so no nginx",
+}
 KERNEL_SETTINGS = {
     "nginx": "the kernel caps the queue of waiting connections; it is this container's own",
     "inference-api": "the same",
@@ -112,7 +115,8 @@ def test_only_the_way_in_publishes_ports(machine: Machine) -> None:
 def test_mounts_reach_the_containers_namespaces(machine: Machine) -> None:
     # Where they do not, Docker mounts its own folder over itself when it starts, and a container
     # that it had left running can never be removed.
-    assert machine.run("findmnt", "--noheadings", "--output", "PROPAGATION", "/").strip() == "shared"
+    propagation = machine.run("findmnt", "--noheadings", "--output", "PROPAGATION", "/")
+    assert propagation.strip() == "shared"
 
 
 def test_nothing_else_listens_on_the_machine(machine: Machine) -> None:

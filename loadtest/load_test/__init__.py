@@ -1,0 +1,1 @@
+"""Load on the inference API, as its clients make it."""

@@ -1,0 +1,45 @@
+"""Settings of the load generator, read from environment variables."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+
+class SettingsError(Exception):
+    """A variable is missing, or what it names is not there; the message says which."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What can be set.
+
+    Attributes:
+        target_url: `TARGET_URL`, the base address of the inference API.
+        model_name: `MODEL_NAME`, the model that clients ask for.
+        questions: The bodies of predictions, from the file `QUESTIONS_FILE`, one a line.
+    """
+
+    target_url: str
+    model_name: str
+    questions: tuple[str, ...]
+
+    @classmethod
+    def read(cls, environment: Mapping[str, str] = os.environ) -> "Settings":
+        """Read the variables and the questions.
+
+        Raises:
+            SettingsError: A variable is missing, or there are no questions.
+        """
+        names = ("TARGET_URL", "MODEL_NAME", "QUESTIONS_FILE")
+        missing = [name for name in names if not environment.get(name)]
+        if missing:
+            raise SettingsError(f"{', '.join(missing)} must be set")
+        file = Path(environment["QUESTIONS_FILE"])
+        try:
+            questions = tuple(file.read_text(encoding="ascii").splitlines())
+        except (OSError, ValueError) as error:
+            raise SettingsError(f"QUESTIONS_FILE: {error}") from error
+        if not questions:
+            raise SettingsError(f"QUESTIONS_FILE: {file} is empty")
+        return cls(environment["TARGET_URL"].rstrip("/"), environment["MODEL_NAME"], questions)

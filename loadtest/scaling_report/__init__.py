@@ -1,0 +1,1 @@
+"""The page with the results of the scaling study, made of the raw results alone."""

@@ -1,0 +1,77 @@
+"""What the tests share: an inference API that answers what a test says."""
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+
+MODEL = {"name": "modelo1", "version": "3"}
+MODELS = {"models": [MODEL | {"created": "2026-01-01T00:00:00Z", "metrics": {"accuracy": 0.9}}]}
+SELECTED = {"model": MODEL, "value": "modelo1", "cookie": "model", "header": "X-Model"}
+PREDICTED = {"predictions": [{"class_number": 1, "class_name": "Lodgepole Pine"}], "model": MODEL}
+
+
+class FakeApi:
+    """A web server on this host.
+
+    Attributes:
+        answers: Status and body by path.
+        asked: Path, body and selection of each request.
+        before_answer: Called before each answer with the number of requests so far.
+    """
+
+    def __init__(self) -> None:
+        self.answers: dict[str, tuple[int, Any]] = {
+            "/models": (200, MODELS),
+            "/select-model": (200, SELECTED),
+            "/predict": (200, PREDICTED),
+        }
+        self.asked: list[tuple[str, bytes, str | None]] = []
+        self.before_answer: Callable[[int], None] = lambda number: None
+        owner = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+            # An answer goes out in one piece, at once.
+            wbufsize = -1
+            disable_nagle_algorithm = True
+
+            def _handle(self) -> None:
+                body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+                owner.asked.append((self.path, body, self.headers.get("X-Model")))
+                owner.before_answer(len(owner.asked))
+                status, answer = owner.answers[self.path]
+                content = json.dumps(answer).encode()
+                self.send_response(status)
+                self.send_header("Content-Length", str(len(content)))
+                self.end_headers()
+                self.wfile.write(content)
+                self.wfile.flush()
+
+            do_GET = do_POST = _handle  # noqa: N815 - the names that http.server calls
+
+            def log_message(self, *_: object) -> None:
+                """Keep the tests' output free of requests."""
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,))
+        self._thread.start()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self._server.server_port}"
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
+
+
+@pytest.fixture
+def api() -> Iterator[FakeApi]:
+    running = FakeApi()
+    yield running
+    running.close()
