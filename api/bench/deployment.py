@@ -345,14 +345,14 @@ async def _run(
     environment = {**os.environ, "PATH": f"{path}:{os.environ['PATH']}"} if path else None
     process = await asyncio.create_subprocess_exec(
         *command,
-        stdin=asyncio.subprocess.PIPE,
+        stdin=asyncio.subprocess.PIPE if stdin else asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
         cwd=cwd,
         env=environment,
     )
     try:
-        printed, errors = await asyncio.wait_for(process.communicate(stdin), _COMMAND_SECONDS)
+        printed, errors = await asyncio.wait_for(process.communicate(stdin or None), _COMMAND_SECONDS)
     except TimeoutError:
         process.kill()
         raise BenchmarkError(f"{command[-1]} took over {_COMMAND_SECONDS:.0f} s.") from None
