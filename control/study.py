@@ -108,14 +108,25 @@ class Study:
         self._begin()
         try:
             self._measure_all(missing, len(points))
-        except OSError as error:
+        except (ControlError, OSError) as error:
+            self._restore_after_failure()
             raise ControlError(
-                f"{error}. The finished points are kept in {self._folder}; once that is mended, "
+                f"{error}\nThe finished points are kept in {self._folder}; once that is mended, "
                 "the same command goes on from here."
             ) from error
-        finally:
-            self._console.say("    putting back what was deployed before")
+        except BaseException:
+            # Whoever presses Ctrl-C does not want to wait for that.
+            self._console.say("    `make up` puts back what was deployed before the study")
+            raise
+        self._console.say("    putting back what was deployed before")
+        self._laboratory.restore()
+
+    def _restore_after_failure(self) -> None:
+        self._console.say("    putting back what was deployed before")
+        try:
             self._laboratory.restore()
+        except ControlError as error:
+            self._console.say(f"    that failed, `make up` does it: {error}")
 
     def _measure_all(self, missing: list[Point], total: int) -> None:
         began = self._clock()
@@ -138,8 +149,7 @@ class Study:
             except UnusablePointError as error:
                 if attempt == _ATTEMPTS:
                     raise ControlError(
-                        f"{point}: {error}\nThat was so {_ATTEMPTS} times. The finished points are "
-                        f"kept in {self._folder}; the same command goes on from here."
+                        f"{point}: {error} That was so {_ATTEMPTS} times."
                     ) from error
                 self._console.say(f"    {error} The point is measured again.")
         raise AssertionError

@@ -86,13 +86,14 @@ def test_a_stopped_study_goes_on(
     laboratory.happens = stop
     with pytest.raises(KeyboardInterrupt):
         study(tmp_path, laboratory, screen).run()
-    assert laboratory.restored == 1
+    assert laboratory.restored == 0
+    assert "`make up` puts back" in screen.text
     laboratory.happens = lambda point: None
     study(tmp_path, laboratory, screen).run()
     assert laboratory.measured == SHORT.points()
     study(tmp_path, laboratory, screen).run()
     assert laboratory.measured == SHORT.points()
-    assert laboratory.restored == 2
+    assert laboratory.restored == 1
 
 
 def test_a_point_that_was_disturbed_is_measured_again(
@@ -119,10 +120,26 @@ def test_a_point_that_cannot_be_measured_ends_the_study(
             raise UnusablePointError("inference-api-1 ended meanwhile.")
 
     laboratory.happens = fail
-    with pytest.raises(ControlError, match=r"That was so 3 times\. The finished points are kept"):
+    with pytest.raises(ControlError, match=r"That was so 3 times\.\nThe finished points are kept"):
         study(tmp_path, laboratory, screen).run()
     assert len(list(tmp_path.glob("*.csv"))) == 1
     assert laboratory.restored == 1
+
+
+def test_what_cannot_be_put_back_hides_no_failure(
+    tmp_path: Path, laboratory: FakeLaboratory, screen: Screen, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: Point) -> None:
+        raise ControlError("loadtest cannot be asked over ssh.")
+
+    def fail_to_restore() -> None:
+        raise ControlError("Ansible ended with code 4.")
+
+    laboratory.happens = fail
+    monkeypatch.setattr(laboratory, "restore", fail_to_restore)
+    with pytest.raises(ControlError, match="loadtest cannot be asked"):
+        study(tmp_path, laboratory, screen).run()
+    assert "that failed, `make up` does it: Ansible ended with code 4." in screen.text
 
 
 def test_full_disk(
@@ -133,7 +150,7 @@ def test_full_disk(
             raise OSError(28, "No space left on device")
 
     laboratory.happens = fill
-    with pytest.raises(ControlError, match=r"No space left .* finished points are kept"):
+    with pytest.raises(ControlError, match=r"No space left .*\nThe finished points are kept"):
         study(tmp_path, laboratory, screen).run()
     monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(1, 1, 0))
     with pytest.raises(ControlError, match="100 MiB are free"):

@@ -21,6 +21,8 @@ _BALANCER = "nginx"
 _GENERATOR = "locust"
 _PLAN_FILE = "study.json"
 _PREDICT, _ALL = "/predict", "Aggregated"
+# What Locust writes where nothing was counted.
+_NOTHING = "N/A"
 
 
 class ResultsError(Exception):
@@ -151,7 +153,8 @@ def _result(record: Mapping[str, Any], table: str, plan: Mapping[str, Any]) -> R
 
 def _closed(table: str) -> dict[str, Any]:
     rows = {row["Name"]: row for row in csv.DictReader(table.splitlines())}
-    predictions, everything = rows[_PREDICT], rows[_ALL]
+    # Where no client got as far as to predict, there is no such row.
+    predictions, everything = rows.get(_PREDICT, {}), rows[_ALL]
     asked, failed = int(everything["Request Count"]), int(everything["Failure Count"])
     return {
         "rate": float(everything["Requests/s"]) - float(everything["Failures/s"]),
@@ -159,11 +162,15 @@ def _closed(table: str) -> dict[str, Any]:
         # Locust counts a refusal among the failures.
         "refused": 0,
         "failed": failed,
-        "p50": float(predictions["50%"]),
-        "p95": float(predictions["95%"]),
-        "p99": float(predictions["99%"]),
-        "longest": float(predictions["100%"]),
+        "p50": _milliseconds(predictions.get("50%", _NOTHING)),
+        "p95": _milliseconds(predictions.get("95%", _NOTHING)),
+        "p99": _milliseconds(predictions.get("99%", _NOTHING)),
+        "longest": _milliseconds(predictions.get("100%", _NOTHING)),
     }
+
+
+def _milliseconds(cell: str) -> float:
+    return float("nan") if cell == _NOTHING else float(cell)
 
 
 def _open(record: Mapping[str, Any], table: str, plan: Mapping[str, Any]) -> dict[str, Any]:

@@ -110,6 +110,15 @@ def test_the_page_is_that_of_the_results(tmp_path: Path) -> None:
         assert made == kept, "`make study` writes the page anew"
 
 
+def test_clients_that_never_predicted(made: MadeStudy, tmp_path: Path) -> None:
+    table = made.folder / "limited-generator-2x-closed-00500-1.csv"
+    lines = table.read_text().splitlines(keepends=True)
+    table.write_text("".join(line for line in lines if "/predict" not in line))
+    printed = text(made, tmp_path / "page")
+    assert "| - | - | - | - |" in printed
+    assert "nan" not in printed
+
+
 def test_compare() -> None:
     assert compare(Spread((10, 12)), Spread((12, 14))) == "no difference beyond the spread"
     assert compare(Spread((20, 20)), Spread((10, 10))) == "100 % more"
