@@ -352,7 +352,9 @@ async def _run(
         env=environment,
     )
     try:
-        printed, errors = await asyncio.wait_for(process.communicate(stdin or None), _COMMAND_SECONDS)
+        printed, errors = await asyncio.wait_for(
+            process.communicate(stdin or None), _COMMAND_SECONDS
+        )
     except TimeoutError:
         process.kill()
         raise BenchmarkError(f"{command[-1]} took over {_COMMAND_SECONDS:.0f} s.") from None

@@ -45,7 +45,8 @@ def test_time_spent_waiting_for_a_connection_counts(api: FakeApi) -> None:
     counts = counted(api.url, connections=1)
     assert counts.ended == {"200": counts.due}
     # All that were due meanwhile waited, not only the one that was on its way.
-    assert slower_than(counts, 100) == pytest.approx(RATE * 0.4, abs=12)
+    # A busy machine makes it more.
+    assert slower_than(counts, 100) >= RATE * 0.4 - 12
 
 
 def test_refusals_and_wrong_answers_are_no_answers(api: FakeApi) -> None:
@@ -62,12 +63,12 @@ def test_nobody_there() -> None:
     assert counts.ended == {"no answer": counts.due}
 
 
-def test_connections_that_break_off(api: FakeApi) -> None:
+def test_connections_that_break_off(api: FakeApi, monkeypatch: pytest.MonkeyPatch) -> None:
     def break_off(number: int) -> None:
         if number % 10 == 0:
             raise ConnectionResetError
 
-    threading.excepthook = lambda _: None
+    monkeypatch.setattr(threading, "excepthook", lambda _: None)
     api.before_answer = break_off
     counts = counted(api.url)
     assert set(counts.ended) == {"200", "no answer"}
