@@ -445,6 +445,24 @@ def test_status_shows_everything_well(platform: Platform) -> None:
     assert status.status == 0
     assert "nginx" in status.output
     assert "is in production" in status.output
+    assert platform.url(5000) in status.output
+
+
+def test_logs_of_a_service(platform: Platform) -> None:
+    assert "== nginx" in platform.make("logs SERVICE=nginx").output
+    unknown = platform.make("logs SERVICE=apache")
+    assert unknown.status != 0
+    assert "airflow-scheduler" in unknown.output
+
+
+def test_passwords_are_printed_on_demand(platform: Platform) -> None:
+    # Not shown here: what the tests print is kept where others read it.
+    printed = subprocess.run(
+        ["make", "passwords"], cwd=REPOSITORY, capture_output=True, text=True, check=True
+    ).stdout
+    platform.commands.add("make passwords")
+    for name in ("airflow_admin_password", "mlflow_admin_password", "minio_root_user"):
+        assert (platform.secret(name) in printed) is True, name
 
 
 def test_down_and_up_again_keep_everything(platform: Platform) -> None:
