@@ -75,6 +75,14 @@ SERVICES = (
         password_secret="minio_root_password",  # noqa: S106 - a file's name
     ),
     Service(
+        "pgadmin",
+        "pgAdmin",
+        "the loaded rows, to read",
+        "pgadmin",
+        user="admin@mlops.example",
+        password_secret="pgadmin_password",  # noqa: S106 - a file's name
+    ),
+    Service(
         "data_api", "Data API", "the outside source of the data, in batches", "data-api", "/docs"
     ),
 )

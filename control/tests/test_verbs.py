@@ -40,9 +40,7 @@ class Deployment:
         self.server = server
         server.answer = self.answer
         port = server.url.rpartition(":")[2]
-        ports = dict.fromkeys(
-            ("data_api", "inference_api", "airflow", "mlflow", "minio", "minio_console"), port
-        )
+        ports = dict.fromkeys((service.port_name for service in SERVICES), port)
         programs = project.environments / "control" / "bin"
         packages = [f"{name} installed\n" for name in (*BASE_PACKAGES, *INCUS_PACKAGES)]
         initialised(runner)
