@@ -1,5 +1,5 @@
 # Each verb is one line that calls the tool; `make help` tells what it does.
-.PHONY: help up test status pipeline models promote rollback predict scale loadtest study benchmark down destroy lock docs
+.PHONY: help up test status logs passwords pipeline models promote rollback predict scale loadtest study benchmark down destroy lock docs
 
 help:
 	@python3 -m control help
@@ -12,6 +12,12 @@ test:
 
 status:
 	@python3 -m control status
+
+logs:
+	@python3 -m control logs --service "$(SERVICE)"
+
+passwords:
+	@python3 -m control passwords
 
 pipeline:
 	@python3 -m control pipeline

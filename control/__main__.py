@@ -19,12 +19,16 @@ from control.verbs import Verbs
 
 ROOT = Path(__file__).resolve().parent.parent
 LAYERS = ("quick", "roles", "platform")
+# A look leaves nothing behind, least of all passwords.
+LOOKS = ("status", "logs", "passwords", "models", "predict")
 
 # verb, one sentence, whether it changes the deployment (one such run at a time, with a log)
 VERBS = (
     ("up", "deploy everything, to the first prediction; run again, it does what is missing", True),
     ("test", "run the tests; LAYER=quick, roles or platform runs one layer alone", False),
     ("status", "show machines, services and the model in production", False),
+    ("logs", "print the last lines that SERVICE=name logged", False),
+    ("passwords", "print address, user and password of every service with a login", False),
     ("pipeline", "run the pipeline now: clear, load, train, search, promote", False),
     ("models", "list the versions of the model, their figures, and which is in production", False),
     ("promote", "put VERSION=n into production, if it passes the gate", False),
@@ -51,8 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with ExitStack() as stack:
             if next(changes for name, _, changes in VERBS if name == options.verb):
                 stack.enter_context(exclusive(project, options.verb))
-            keeps_log = options.verb not in ("status", "models", "predict")
-            log = open_log(project.logs, options.verb) if keeps_log else None
+            log = None if options.verb in LOOKS else open_log(project.logs, options.verb)
             console = Console(log)
             stack.callback(console.close)
             runner = HostRunner(console)
@@ -72,6 +75,8 @@ def _carry_out(options: argparse.Namespace, verbs: Verbs, console: Console) -> i
         "up": verbs.up,
         "test": lambda: verbs.test(getattr(options, "layer", None)),
         "status": verbs.status,
+        "logs": lambda: verbs.logs(options.service),
+        "passwords": verbs.passwords,
         "pipeline": verbs.pipeline,
         "models": verbs.models,
         "promote": lambda: verbs.promote(options.version),
@@ -108,6 +113,8 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         verb = verbs.add_parser(name, help=sentence)
         if name == "test":
             verb.add_argument("--layer", choices=LAYERS)
+        elif name == "logs":
+            verb.add_argument("--service", required=True)
         elif name == "scale":
             verb.add_argument("--replicas", required=True)
         elif name == "loadtest":

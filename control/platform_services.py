@@ -1,6 +1,7 @@
 """The services of a deployed platform as its user meets them: address, login, purpose."""
 
 import json
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,43 +25,66 @@ class Service:
         port_name: its key in `published_ports` of Ansible's `group_vars`.
         title: what it is called.
         purpose: what one finds there.
+        container: what runs it; replicas have a number behind that name.
         path: page to begin with.
-        login: user's name, the file with it, or "" for a service without a login.
-        password_file: file in the folder of secrets, "" for a service without a login.
+        user: name to log in with, "" where the secret below holds it.
+        user_secret: the name's file in the folder of secrets, "" where it is no secret.
+        password_secret: the password's file there, "" for a service without a login.
     """
 
     port_name: str
     title: str
     purpose: str
+    container: str
     path: str = "/"
-    login: str = ""
-    password_file: str = ""
+    user: str = ""
+    user_secret: str = ""
+    password_secret: str = ""
 
 
 SERVICES = (
-    Service("inference_api", "Inference API", "predictions, and how to ask for them", "/docs"),
+    Service(
+        "inference_api",
+        "Inference API",
+        "predictions, and how to ask for them",
+        "inference-api",
+        "/docs",
+    ),
     Service(
         "airflow",
         "Airflow",
         "the pipeline's DAGs and their runs",
-        login=_AIRFLOW_USER,
-        password_file="airflow_admin_password",  # noqa: S106 - a file's name
+        "airflow-api-server",
+        user=_AIRFLOW_USER,
+        password_secret="airflow_admin_password",  # noqa: S106 - a file's name
     ),
     Service(
         "mlflow",
         "MLflow",
         "runs, metrics and registered models",
-        login="admin",
-        password_file="mlflow_admin_password",  # noqa: S106 - a file's name
+        "mlflow",
+        user="admin",
+        password_secret="mlflow_admin_password",  # noqa: S106 - a file's name
     ),
     Service(
         "minio_console",
         "MinIO",
         "the stored models",
-        login="see minio_root_user",
-        password_file="minio_root_password",  # noqa: S106 - a file's name
+        "minio",
+        user_secret="minio_root_user",  # noqa: S106 - a file's name
+        password_secret="minio_root_password",  # noqa: S106 - a file's name
     ),
-    Service("data_api", "Data API", "the outside source of the data, in batches", "/docs"),
+    Service(
+        "pgadmin",
+        "pgAdmin",
+        "the loaded rows, to read",
+        "pgadmin",
+        user="admin@mlops.example",
+        password_secret="pgadmin_password",  # noqa: S106 - a file's name
+    ),
+    Service(
+        "data_api", "Data API", "the outside source of the data, in batches", "data-api", "/docs"
+    ),
 )
 
 
@@ -81,6 +105,13 @@ class Platform:
         port = self._ports[port_name]
         return f"http://{self.machine.address}" + ("" if port == 80 else f":{port}")
 
+    def address_of(self, container: str) -> str:
+        """Where users find what runs in a container, "" where they do not."""
+        for service in SERVICES:
+            if re.fullmatch(rf"{re.escape(service.container)}(-\d+)?", container):
+                return self.url(service.port_name)
+        return ""
+
     def inference(self, patience: float = PATIENCE_SECONDS) -> Inference:
         """The inference API.
 
@@ -95,11 +126,7 @@ class Platform:
         Raises:
             ControlError: the password's file is not there.
         """
-        path = self._project.secrets / "airflow_admin_password"
-        try:
-            password = path.read_text().strip()
-        except FileNotFoundError:
-            raise ControlError(f"{path} is missing. Run `make up`, which sets passwords.") from None
+        password = self._secret("airflow_admin_password")
         return Pipeline(Airflow(self.url("airflow"), _AIRFLOW_USER, password), console)
 
     def predict(self, console: Console, body: object) -> None:
@@ -112,17 +139,46 @@ class Platform:
         console.say(f"    POST {inference.url}/predict {json.dumps(body)}")
         console.say(f"    -> {json.dumps(inference.predict(body))}")
 
+    def logins(self) -> list[str]:
+        """A table of the services with a login, with their passwords.
+
+        Raises:
+            ControlError: the file of one is not there.
+        """
+        rows = [
+            [
+                service.title,
+                self.url(service.port_name) + service.path,
+                service.user or self._secret(service.user_secret),
+                self._secret(service.password_secret),
+            ]
+            for service in SERVICES
+            if service.password_secret
+        ]
+        return table(["Service", "Address", "User", "Password"], rows)
+
+    def _secret(self, name: str) -> str:
+        path = self._project.secrets / name
+        try:
+            return path.read_text().strip()
+        except FileNotFoundError:
+            raise ControlError(f"{path} is missing. Run `make up`, which sets passwords.") from None
+
     def summary(self) -> list[str]:
         """Lines that tell what there is now and what to try next."""
         rows = [
             [service.title, self.url(service.port_name) + service.path, service.purpose]
-            + ([service.login, service.password_file] if service.password_file else ["-", "-"])
+            + (
+                [service.user or f"see {service.user_secret}", service.password_secret]
+                if service.password_secret
+                else ["-", "-"]
+            )
             for service in SERVICES
         ]
         return [
             *table(["Service", "Address", "What is there", "User", "Password file"], rows),
             "",
-            f"The password files are in {self._project.secrets}.",
+            f"The password files are in {self._project.secrets}; `make passwords` prints them.",
             f"The machine: ssh -i {self.machine.ssh_private_key_file} "
             f"{self.machine.user}@{self.machine.address}",
             "",

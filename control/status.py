@@ -1,7 +1,7 @@
 """Shows how the services are, asked of each machine's Docker in one connection."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -70,9 +70,20 @@ class ContainerStatus:
 
 
 def show_status(
-    machines: Iterable[Machine], incus: Incus, runner: Runner, console: Console
+    machines: Iterable[Machine],
+    incus: Incus,
+    runner: Runner,
+    console: Console,
+    address_of: Callable[[str], str],
 ) -> bool:
     """Print a table of each machine's containers; tell whether all is well.
+
+    Args:
+        machines: the machines to ask.
+        incus: knows which of them run.
+        runner: runs ssh.
+        console: gets the tables.
+        address_of: where users find what runs in a container, "" where they do not.
 
     Raises:
         ControlError: a machine cannot be asked.
@@ -87,8 +98,8 @@ def show_status(
             continue
         containers = container_statuses(machine, runner)
         for line in table(
-            ["Service", "State", "Health", "Up", "Memory / limit", "CPU", "Restarts"],
-            [_row(container) for container in containers],
+            ["Service", "State", "Health", "Up", "Memory / limit", "CPU", "Restarts", "Address"],
+            [[*_row(container), address_of(container.name) or "-"] for container in containers],
         ):
             console.say(f"  {line}")
         all_well = all_well and all(container.is_well for container in containers)

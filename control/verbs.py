@@ -19,6 +19,7 @@ from control.laboratory import DeployedLaboratory
 from control.loadtest import GROUP as LOAD_GROUP
 from control.loadtest import MACHINE as LOAD_MACHINE
 from control.loadtest import Locust, parse_load
+from control.logs import show_log
 from control.models import Models, parse_version
 from control.packages import BASE_PACKAGES, INCUS_PACKAGES, Packages, backports_release
 from control.platform_services import Platform
@@ -132,16 +133,34 @@ class Verbs:
     def status(self) -> bool:
         """Show machines, services and the model in production; tell whether all is well."""
         terraform = existing_terraform(self.project, self.runner, self.console)
-        machine = terraform.platform_machine()
-        well = show_status(terraform.machines(), self._incus(), self.runner, self.console)
+        platform = self._platform(terraform)
+        well = show_status(
+            terraform.machines(), self._incus(), self.runner, self.console, platform.address_of
+        )
         if well:
-            inference = self._platform(terraform).inference(patience=0)
-            model = inference.production_model()
+            model = platform.inference(patience=0).production_model()
             version = f"version {model.version} is in production" if model else "none in production"
             self.console.say(f"{DEFAULT_MODEL}: {version}")
         else:
-            self.console.say(f"{machine.name} needs a look: see the lines marked with `!`.")
+            self.console.say(
+                f"{platform.machine.name} needs a look: see the lines marked with `!`."
+            )
         return well
+
+    def logs(self, service: str) -> None:
+        """Print the last lines that a service logged.
+
+        Args:
+            service: a container, or the name that several begin with, as typed.
+        """
+        terraform = existing_terraform(self.project, self.runner, self.console)
+        show_log(terraform.platform_machine(), self.runner, service)
+
+    def passwords(self) -> None:
+        """Print address, user and password of every service with a login."""
+        terraform = existing_terraform(self.project, self.runner, self.console)
+        for line in self._platform(terraform).logins():
+            self.console.say(line)
 
     def down(self) -> None:
         """Shut the machines down; their data stays."""

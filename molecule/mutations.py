@@ -94,6 +94,20 @@ MUTATIONS = (
         "host    all       all   0.0.0.0/0     trust",
     ),
     Mutation(
+        "postgres",
+        "who is no longer a reader still is one",
+        "tasks/readers.yml",
+        "state: absent",
+        "state: present",
+    ),
+    Mutation(
+        "pgadmin",
+        "a changed password is not taken over",
+        "files/image/platform_pgadmin.py",
+        "if not verify_password(password, user.password):",
+        "if False:",
+    ),
+    Mutation(
         "redis",
         "a published port",
         "tasks/main.yml",

@@ -7,6 +7,7 @@ import os
 import re
 import signal
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -283,6 +284,35 @@ def test_tasks_ran_on_celery_workers(platform: Platform, airflow: httpx.Client) 
     assert all(task["hostname"].startswith("airflow-worker-") for task in tasks)
 
 
+def pgadmin(platform: Platform, password: str, **more: str) -> dict[str, Any]:
+    """Log in to pgAdmin and do something; `molecule/shared/pgadmin_client.py` says what."""
+    asked = {"url": platform.url(5050), "email": "admin@mlops.example", "password": password}
+    client = REPOSITORY / "molecule" / "shared" / "pgadmin_client.py"
+    answered = subprocess.run(
+        [sys.executable, client, json.dumps(asked | more)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert answered.returncode == 0, answered.stderr
+    answer: dict[str, Any] = json.loads(answered.stdout)
+    return answer
+
+
+def test_pgadmin_shows_rows_without_a_click(platform: Platform) -> None:
+    password = platform.secret("pgadmin_password")
+    database = {"database": "airflow"}
+    saved = pgadmin(platform, password, **database, file="/platform/covertype.sql")
+    assert [int(row[0]) for row in saved["rows"]] == list(range(7))
+    assert sum(int(row[1]) for row in saved["rows"]) == 58100
+    # It reads the pipeline's tables alone.
+    for statement in ("SELECT * FROM ab_user", "DELETE FROM covertype"):
+        refused = pgadmin(platform, password, **database, sql=statement)
+        assert re.search("permission denied|read-only transaction", refused["error"]), statement
+    assert pgadmin(platform, "not-the-password") == {"refused": True}
+
+
 # --- models ---------------------------------------------------------------------------------
 
 
@@ -466,6 +496,24 @@ def test_status_shows_everything_well(platform: Platform) -> None:
     assert status.status == 0
     assert "nginx" in status.output
     assert "is in production" in status.output
+    assert platform.url(5000) in status.output
+
+
+def test_logs_of_a_service(platform: Platform) -> None:
+    assert "== nginx" in platform.make("logs SERVICE=nginx").output
+    unknown = platform.make("logs SERVICE=apache")
+    assert unknown.status != 0
+    assert "airflow-scheduler" in unknown.output
+
+
+def test_passwords_are_printed_on_demand(platform: Platform) -> None:
+    # Not shown here: what the tests print is kept where others read it.
+    printed = subprocess.run(
+        ["make", "passwords"], cwd=REPOSITORY, capture_output=True, text=True, check=True
+    ).stdout
+    platform.commands.add("make passwords")
+    for name in ("airflow_admin_password", "mlflow_admin_password", "minio_root_user"):
+        assert (platform.secret(name) in printed) is True, name
 
 
 def test_down_and_up_again_keep_everything(platform: Platform) -> None:

@@ -87,11 +87,21 @@ OUT_OF_RANGE: dict[str, dict[str, Any]] = {
         "nginx_worker_connections": 1,
         "nginx_health_port": 0,
     },
+    "pgadmin": {
+        "pgadmin_port": 0,
+        "pgadmin_server_threads": 0,
+        "pgadmin_email": "admin",
+        "pgadmin_queries": [{"name": "../up", "sql": "SELECT 1"}],
+        "pgadmin_memory": "512 MB",
+    },
     "postgres": {
         "postgres_max_connections": 5,
         "postgres_shared_buffers": "128m",
         "postgres_memory": "-1g",
         "postgres_user_id": 0,
+        "postgres_readers": [
+            {"name": "seller", "password": "x" * 20, "database": "shop", "tables_of": "seller"}
+        ],
     },
     "python_image": {"python_image_name": "Not A Name"},
     "redis": {"redis_max_memory": "160 MB", "redis_cpus": 0, "redis_data_directory": "redis"},

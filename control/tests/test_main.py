@@ -97,6 +97,8 @@ def test_exit_code_tells_whether_all_is_well(
     assert command_line.main(["status"]) == 1
     monkeypatch.setattr(Verbs, "status", lambda _: True)
     assert command_line.main(["status"]) == 0
+    monkeypatch.setattr(Verbs, "passwords", lambda this: this.console.say("a password"))
+    assert command_line.main(["passwords"]) == 0
     assert not other_root.logs.exists(), "a look leaves nothing behind"
 
 

@@ -36,6 +36,11 @@ def printed(*descriptions: dict[str, object]) -> str:
     return f"{json.dumps(list(descriptions))}\n=== stats\n{json.dumps(use)}\n"
 
 
+def nowhere(_: str) -> str:
+    """Publish nothing."""
+    return ""
+
+
 @pytest.fixture
 def incus(runner: FakeRunner, screen: Screen, tmp_path: Path) -> Incus:
     runner.replies["incus query /1.0/instances/mlops"] = '{"status": "Running"}'
@@ -73,19 +78,23 @@ def test_machine_without_containers() -> None:
 
 def test_one_connection_shows_all(runner: FakeRunner, screen: Screen, incus: Incus) -> None:
     runner.replies["ssh"] = printed(description("nginx"), description("api", health="unhealthy"))
-    assert not show_status([MACHINE], incus, runner, screen)
+    assert not show_status(
+        [MACHINE], incus, runner, screen, lambda name: {"nginx": "http://a:80"}.get(name, "")
+    )
     lines = screen.text.splitlines()
     assert lines[0] == "mlops (10.9.8.202): running"
     assert lines[2].split()[:4] == ["api", "running", "!", "unhealthy"]
+    assert lines[2].split()[-1] == "-"
     assert lines[3].split()[:3] == ["nginx", "running", "healthy"]
+    assert lines[3].split()[-1] == "http://a:80"
     assert len(runner.called("ssh")) == 1
     runner.replies["ssh"] = printed(description("nginx"))
-    assert show_status([MACHINE], incus, runner, screen)
+    assert show_status([MACHINE], incus, runner, screen, nowhere)
 
 
 def test_stopped_machine_is_not_asked(runner: FakeRunner, screen: Screen, incus: Incus) -> None:
     runner.replies["incus query /1.0/instances/mlops"] = '{"status": "Stopped"}'
-    assert not show_status([MACHINE], incus, runner, screen)
+    assert not show_status([MACHINE], incus, runner, screen, nowhere)
     assert "stopped\n  `make up` starts it" in screen.text
     assert runner.called("ssh") == []
 
@@ -93,7 +102,7 @@ def test_stopped_machine_is_not_asked(runner: FakeRunner, screen: Screen, incus:
 def test_machine_that_refuses(runner: FakeRunner, screen: Screen, incus: Incus) -> None:
     runner.replies["ssh"] = Completed(255, "", "Permission denied (publickey).")
     with pytest.raises(ControlError, match="mlops cannot be asked over ssh: Permission denied"):
-        show_status([MACHINE], incus, runner, screen)
+        show_status([MACHINE], incus, runner, screen, nowhere)
 
 
 def test_ssh_checks_the_machines_key() -> None:

@@ -9,6 +9,7 @@ from control.errors import ControlError
 from control.host import GIB, Host
 from control.loadtest import Load, Locust, Result
 from control.packages import BASE_PACKAGES, INCUS_PACKAGES
+from control.platform_services import SERVICES
 from control.project import Network, Project
 from control.runner import Completed
 from control.study import Study
@@ -16,6 +17,7 @@ from control.terraform import DEMAND_FILE
 from control.tests.conftest import FakeRunner, FakeServer, Screen
 from control.tests.test_incus import NOT_FOUND, initialised
 from control.tests.test_loadtest import requests
+from control.tests.test_status import description
 from control.tests.test_terraform import MACHINE, outputs
 from control.verbs import Verbs
 
@@ -42,9 +44,7 @@ class Deployment:
         self.server = server
         server.answer = self.answer
         port = server.url.rpartition(":")[2]
-        ports = dict.fromkeys(
-            ("data_api", "inference_api", "airflow", "mlflow", "minio", "minio_console"), port
-        )
+        ports = dict.fromkeys((service.port_name for service in SERVICES), port)
         programs = project.environments / "control" / "bin"
         packages = [f"{name} installed\n" for name in (*BASE_PACKAGES, *INCUS_PACKAGES)]
         initialised(runner)
@@ -222,6 +222,48 @@ def test_status_is_well_only_with_every_service(
     assert "modelo1: version 7 is in production" in screen.text
     runner.replies["incus query /1.0/instances/mlops"] = '{"status": "Stopped"}'
     assert not this.status()
+
+
+def test_status_tells_where_services_are(
+    this: Verbs, runner: FakeRunner, screen: Screen, server: FakeServer
+) -> None:
+    names = ("inference-api-2", "airflow-worker-1")
+    described = json.dumps([description(name) for name in names])
+    runner.replies["ssh"] = f"{described}\n=== stats\n"
+    this.status()
+    lines = screen.text.splitlines()
+    assert next(line for line in lines if "inference-api-2" in line).endswith(f"  {server.url}")
+    assert next(line for line in lines if "airflow-worker-1" in line).endswith("  -")
+
+
+def test_logs_are_those_of_the_platform_machine(this: Verbs, runner: FakeRunner) -> None:
+    runner.replies["ssh"] = "nginx\n"
+    this.logs("nginx")
+    assert "docker logs" in runner.called("ssh")[-1]
+    with pytest.raises(ControlError, match="with one of nginx"):
+        this.logs("apache")
+
+
+def test_passwords_are_printed_for_every_login(
+    this: Verbs, project: Project, screen: Screen
+) -> None:
+    names = {
+        name for service in SERVICES for name in (service.user_secret, service.password_secret)
+    }
+    for name in names - {""}:
+        (project.secrets / name).write_text(f"value-of-{name}\n")
+    this.passwords()
+    lines = [line.split() for line in screen.text.splitlines()]
+    assert [line[-2:] for line in lines if line[0] == "MLflow"] == [
+        ["admin", "value-of-mlflow_admin_password"]
+    ]
+    assert [line[-2:] for line in lines if line[0] == "MinIO"] == [
+        ["value-of-minio_root_user", "value-of-minio_root_password"]
+    ]
+    assert "Data API" not in screen.text
+    (project.secrets / "minio_root_user").unlink()
+    with pytest.raises(ControlError, match="minio_root_user is missing"):
+        this.passwords()
 
 
 def test_pipeline_always_runs(this: Verbs, deployment: Deployment, screen: Screen) -> None:

@@ -17,5 +17,5 @@ def sql(machine: Machine, user: str, password: str, statement: str, database: st
 
 def passwords(machine: Machine) -> dict[str, str]:
     """The logins' passwords, by name."""
-    users = machine.variables["postgres_users"]
+    users = machine.variables["postgres_users"] + machine.variables["postgres_readers"]
     return {user["name"]: user["password"] for user in users}

@@ -18,6 +18,17 @@ def test_has_the_new_database_and_rights(machine: Machine) -> None:
     assert "CREATE TABLE" in sql(machine, "reader", password, "CREATE TABLE public.mine (id int)")
 
 
+def test_a_new_reader_reads_tables_that_are_there_and_the_former_one_is_gone(
+    machine: Machine,
+) -> None:
+    assert sql(machine, "auditor", passwords(machine)["auditor"], "SELECT id FROM kept") == "42"
+    former = sql(machine, "viewer", "Tg4bNh8uMj2kLo6pQa5z", "SELECT id FROM kept")
+    assert "authentication failed" in former
+    admin = machine.variables["postgres_admin_password"]
+    names = sql(machine, "postgres", admin, "SELECT rolname FROM pg_roles WHERE rolname = 'viewer'")
+    assert names == ""
+
+
 def test_has_the_new_settings(machine: Machine) -> None:
     password = passwords(machine)["seller"]
     expected = {

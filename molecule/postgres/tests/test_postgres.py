@@ -42,6 +42,24 @@ def test_a_login_does_only_what_its_rights_say(machine: Machine) -> None:
     assert "permission denied" in sql(machine, "reader", password, "SELECT * FROM pg_authid")
 
 
+def test_a_reader_reads_tables_that_are_made_later_and_nothing_else(machine: Machine) -> None:
+    password = passwords(machine)["viewer"]
+    test_an_owner_makes_and_fills_its_tables(machine)
+    admin = machine.variables["postgres_admin_password"]
+    sql(machine, "postgres", admin, "CREATE TABLE IF NOT EXISTS public.closed (id int)")
+    assert sql(machine, "viewer", password, "SELECT id FROM kept") == "42"
+    for statement in (
+        *("INSERT INTO kept VALUES (1)", "UPDATE kept SET id = 1", "DELETE FROM kept"),
+        *("TRUNCATE kept", "CREATE TABLE public.mine (id int)", "CREATE SCHEMA mine"),
+        *("GRANT SELECT ON kept TO reader", "ALTER ROLE seller PASSWORD 'x'"),
+    ):
+        assert "read-only transaction" in sql(machine, "viewer", password, statement), statement
+        # What the login cannot talk itself out of.
+        answer = sql(machine, "viewer", password, f"SET transaction_read_only = off; {statement}")
+        assert "permission denied" in answer or "no privileges were granted" in answer, statement
+    assert "permission denied" in sql(machine, "viewer", password, "SELECT * FROM closed")
+
+
 def test_has_the_described_settings(machine: Machine) -> None:
     password = passwords(machine)["seller"]
     expected = {
