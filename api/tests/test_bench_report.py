@@ -1,35 +1,97 @@
 """The page says what the figures say."""
 
-import copy
-import json
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from bench.report import render
 
-TOP = Path(__file__).resolve().parents[2]
-FIGURES = TOP / "api" / "bench" / "results.json"
-PAGE = TOP / "docs" / "results" / "serving.md"
+
+def load(rate: float, **changes: Any) -> dict[str, Any]:
+    """What `Load.figures` gives for a second of answers, all alike."""
+    return {
+        "seconds": 1.0,
+        "due": int(rate),
+        "per_second": rate,
+        "p50_ms": 4.0,
+        "p95_ms": 8.0,
+        "p99_ms": 12.0,
+        "slowest_ms": 20.0,
+        "failed": 0,
+        "statuses": {"200": int(rate)},
+        "failures": {},
+        "generator_late_ms": 0.5,
+    } | changes
+
+
+def split(replicas: int, rate: float) -> dict[str, Any]:
+    limit = {"cpus": 0.5 / replicas, "cpu_period": 10000, "memory_bytes": 10 * 2**30 // replicas}
+    return {"limits": [limit], "capacity": load(rate), "at_70_percent": load(rate * 0.7)}
 
 
 @pytest.fixture
-def figures() -> Any:
-    return json.loads(FIGURES.read_text())
+def figures() -> dict[str, Any]:
+    rounds = [
+        {
+            "splits": {str(count): split(count, rate) for count, rate in rates.items()},
+            "references": {
+                "bare_loop": {"per_second": 8000.0},
+                "fastapi_onnx": load(1000.0),
+                "sklearn_pandas": load(10.0),
+            },
+        }
+        for rates in ({1: 3900.0, 2: 3600.0, 4: 2000.0}, {1: 4100.0, 2: 3600.0, 4: 2000.0})
+    ]
+    memory = {"before": 200 * 2**20, "after": 201 * 2**20}
+    overload = load(3300.0, due=8000, statuses={"200": 3300, "503": 4700}, failed=4700)
+    changed = load(1000.0, seconds_to_change=[1.5, 2.5, 6.5])
+    return {
+        "machine": {
+            "processors": 2,
+            "processor": "some",
+            "memory_gib": 24.0,
+            "kernel": "6.1",
+            "cgroup": 2,
+        },
+        "model": {"name": "modelo1", "version": "7"},
+        "cpus": 0.5,
+        "cpu_period_microseconds": 10000,
+        "memory_bytes": 10 * 2**30,
+        "seconds": 1.0,
+        "rounds": rounds,
+        "batches": {"1": load(400.0, rows_per_second=400), "10": load(90.0, rows_per_second=900)},
+        "overload": {"1": overload | {"memory_bytes": memory, "restarts": 0}},
+        "changes": {"ten changes of the model": changed, "another image": load(9.0, failed=3)},
+    }
 
 
-def test_page_and_figures_agree(figures: Any) -> None:
-    assert PAGE.read_text() == render(figures)
+def test_ratios_and_spreads_are_computed(figures: dict[str, Any]) -> None:
+    page = render(figures)
+    assert "| one replica, through nginx | 4,000 | 3,900 to 4,100 | 1 |  |" in page
+    assert "| ours is 4.0 times | aim at least 3 times: reached |" in page
+    assert "| ours is 400.0 times | aim at least 200 times: reached |" in page
+    assert "| ours is 50% | aim at least 45%: reached |" in page
+    assert "| 2 x 0.25 | 3,600 | 3,600 to 3,600 | 90% (aim 85%: reached) |" in page
 
 
-def test_other_figures_give_another_page(figures: Any) -> None:
-    other = copy.deepcopy(figures)
-    other["rounds"][0]["references"]["sklearn_pandas"]["per_second"] *= 2
-    assert render(other) != render(figures)
+def test_what_is_not_reached_is_said(figures: dict[str, Any]) -> None:
+    page = render(figures)
+    assert "50% (aim 70%: not reached)" in page
+    assert "| 3 (aim none: not reached) |" in page
+    assert "the longest 6.5 s (aim 5 s: not reached)" in page
 
 
-def test_what_is_not_reached_is_said(figures: Any) -> None:
-    changes = figures["changes"]
-    changes["another image"]["failed"] = 3
-    assert "| 3 (aim none: not reached) |" in render(figures)
+def test_overload_tells_refusals_from_what_must_not_be(figures: dict[str, Any]) -> None:
+    row = next(line for line in render(figures).splitlines() if line.startswith("| 1 | 8,000 |"))
+    assert "82% (aim 80%: reached)" in row
+    assert "| 4,700 | 0 | 200 -> 201 MiB | 0 |" in row
+    figures["overload"]["1"]["statuses"]["502"] = 2
+    figures["overload"]["1"]["failures"] = {"connection closed": 1}
+    row = next(line for line in render(figures).splitlines() if line.startswith("| 1 | 8,000 |"))
+    assert "| 4,700 | 3 |" in row
+
+
+def test_every_figure_counts(figures: dict[str, Any]) -> None:
+    page = render(figures)
+    figures["rounds"][1]["references"]["sklearn_pandas"]["per_second"] = 20.0
+    assert render(figures) != page
