@@ -4,10 +4,9 @@ from dataclasses import dataclass
 
 from control.errors import ControlError
 from control.runner import Runner
-from control.status import ssh_command
+from control.status import ask
 from control.terraform import Machine
 
-_SECONDS = 60.0
 # A line for each running container. Version 1 counts nanoseconds, version 2 microseconds.
 _REMOTE_SCRIPT = r"""
 set -eu
@@ -69,19 +68,16 @@ def read_cgroups(machine: Machine, runner: Runner) -> dict[str, Cgroup]:
     Raises:
         ControlError: the machine does not answer, or a group cannot be read.
     """
-    completed = runner.run(
-        [*ssh_command(machine), "bash -s"],
-        input_text=_REMOTE_SCRIPT,
-        timeout=_SECONDS,
-        check=False,
+    printed = ask(
+        machine,
+        runner,
+        "bash -s",
+        f"The limits of {machine.name} cannot be read",
+        "`make status` shows the machine and its services.",
+        script=_REMOTE_SCRIPT,
     )
-    if completed.returncode != 0:
-        raise ControlError(
-            f"The limits of {machine.name} cannot be read: {completed.stderr.strip()}\n"
-            "`make status` shows the machine and its services."
-        )
     groups = {}
-    for line in completed.stdout.splitlines():
+    for line in printed.splitlines():
         name, *numbers = line.split()
         try:
             groups[name] = Cgroup(*map(int, numbers))

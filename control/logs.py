@@ -2,7 +2,7 @@
 
 from control.errors import ControlError
 from control.runner import Runner
-from control.status import ssh_command
+from control.status import ask, ssh_command
 from control.terraform import Machine
 
 _LINES = 200
@@ -51,14 +51,11 @@ def container_names(machine: Machine, runner: Runner) -> list[str]:
     Raises:
         ControlError: it does not answer on ssh, or has no Docker.
     """
-    completed = runner.run(
-        [*ssh_command(machine), "sudo docker ps --all --format '{{.Names}}'"],
-        timeout=_SECONDS,
-        check=False,
+    printed = ask(
+        machine,
+        runner,
+        "sudo docker ps --all --format '{{.Names}}'",
+        f"{machine.name} cannot be asked over ssh",
+        "`make status` shows whether it runs.",
     )
-    if completed.returncode != 0:
-        raise ControlError(
-            f"{machine.name} cannot be asked over ssh: {completed.stderr.strip()}\n"
-            "`make status` shows whether it runs."
-        )
-    return sorted(completed.stdout.split())
+    return sorted(printed.split())

@@ -112,18 +112,45 @@ def container_statuses(machine: Machine, runner: Runner) -> list[ContainerStatus
     Raises:
         ControlError: it does not answer on ssh, or has no Docker.
     """
+    printed = ask(
+        machine,
+        runner,
+        "sh -s",
+        f"{machine.name} cannot be asked over ssh",
+        "If it has only just started, try again; `make up` mends the rest.",
+        script=_REMOTE_SCRIPT,
+    )
+    return parse(printed)
+
+
+def ask(
+    machine: Machine,
+    runner: Runner,
+    command: str,
+    problem: str,
+    advice: str,
+    *,
+    script: str | None = None,
+) -> str:
+    """Run a command on a machine and give what it prints.
+
+    Args:
+        machine: the machine.
+        runner: runs ssh.
+        command: for the machine's shell.
+        problem: what to say if it fails, before what ssh or the command said.
+        advice: what to do then.
+        script: given to the command as its input.
+
+    Raises:
+        ControlError: it failed.
+    """
     completed = runner.run(
-        [*ssh_command(machine), "sh -s"],
-        input_text=_REMOTE_SCRIPT,
-        timeout=_TOTAL_SECONDS,
-        check=False,
+        [*ssh_command(machine), command], input_text=script, timeout=_TOTAL_SECONDS, check=False
     )
     if completed.returncode != 0:
-        raise ControlError(
-            f"{machine.name} cannot be asked over ssh: {completed.stderr.strip()}\n"
-            "If it has only just started, try again; `make up` mends the rest."
-        )
-    return parse(completed.stdout)
+        raise ControlError(f"{problem}: {completed.stderr.strip()}\n{advice}")
+    return completed.stdout
 
 
 def ssh_command(machine: Machine) -> list[str]:
