@@ -22,8 +22,8 @@ _PAGE = _TOP / "docs" / "results" / "serving.md"
 def main() -> int:
     """Carry out the command line; gives the exit code."""
     options = _parse()
-    settings = json.load(sys.stdin) if options.measure else None
-    if settings:
+    if options.measure:
+        settings = json.load(sys.stdin)
         deployment = Deployment(
             settings["address"],
             settings["ports"],

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
-from bench.deployment import BenchmarkError, Deployment
+from bench.deployment import SERVERS, BenchmarkError, Deployment
 from bench.generator import Load, closed_loop, open_loop
 
 SPLITS = (1, 2, 4)
@@ -19,7 +19,6 @@ _SHARE_FOR_CHANGES = 0.5
 _OVERLOAD = 2.0
 _ALIAS_CHANGES = 10
 _SETTLE_SECONDS = 5.0
-_REFERENCES = ("fastapi_onnx", "sklearn_pandas")
 
 
 class Benchmark:
@@ -133,9 +132,11 @@ class Benchmark:
         rows = await self._deployment.bare_loop(self._cpus, self._cpu_period, self._seconds)
         measured["bare_loop"] = {"per_second": round(rows, 1)}
         self._say(f"  bare loop over the model: {rows:,.0f} rows/s")
-        for kind in _REFERENCES:
-            async with self._deployment.server(kind, self._cpus, self._cpu_period) as port:
-                load = await closed_loop(port.target(self._bodies), _CONNECTIONS, self._seconds)
+        for kind in SERVERS:
+            async with self._deployment.server(
+                kind, self._cpus, self._cpu_period, self._bodies
+            ) as target:
+                load = await closed_loop(target, _CONNECTIONS, self._seconds)
             self._tell(kind, load)
             measured[kind] = load.figures()
         return measured

@@ -261,15 +261,18 @@ class Deployment:
         return float(json.loads(printed)["per_second"])
 
     @asynccontextmanager
-    async def server(self, kind: str, cpus: float, period: int) -> AsyncIterator["Port"]:
+    async def server(
+        self, kind: str, cpus: float, period: int, bodies: Sequence[bytes]
+    ) -> AsyncIterator[Target]:
         """Have a server of the references running, published without nginx before it.
 
         Args:
-            kind: a program of `references/` with an application.
+            kind: one of `SERVERS`.
             cpus: its processors.
             period: of the scheduler, in microseconds.
+            bodies: what it is to predict.
         """
-        image, environment = _SERVERS[kind]
+        image, environment = SERVERS[kind]
         name = f"benchmark-{kind.replace('_', '-')}"
         await self.run(
             f"docker run --detach --rm --name {name} {_limits(cpus, period)} "
@@ -279,7 +282,8 @@ class Deployment:
             "--no-access-log --log-level warning"
         )
         try:
-            yield await self._listening(name)
+            await self._wait_until_listening(name)
+            yield Target.posting(self.address, _REFERENCE_PORT, "/predict", bodies)
         finally:
             await self.run(f"docker rm --force {name}")
 
@@ -287,7 +291,7 @@ class Deployment:
         """Remove what the references needed."""
         await self.run(f"rm -rf {_REMOTE}")
 
-    async def _listening(self, name: str) -> "Port":
+    async def _wait_until_listening(self, name: str) -> None:
         deadline = time.monotonic() + _HEALTHY_SECONDS
         while time.monotonic() < deadline:
             try:
@@ -295,7 +299,7 @@ class Deployment:
             except OSError:
                 await asyncio.sleep(0.5)
             else:
-                return Port(self.address, _REFERENCE_PORT)
+                return
         log = (await self.run(f"docker logs --tail 20 {name} 2>&1")).decode()
         raise BenchmarkError(f"{name} does not answer:\n{log}")
 
@@ -304,20 +308,9 @@ class Deployment:
         return shown.decode().strip()
 
 
-@dataclass(frozen=True)
-class Port:
-    """Where a reference answers."""
-
-    host: str
-    port: int
-
-    def target(self, bodies: Sequence[bytes]) -> Target:
-        """Predictions of these bodies."""
-        return Target.posting(self.host, self.port, "/predict", bodies)
-
-
-# For each reference the container whose image it runs in, and its options.
-_SERVERS = {
+# The references with an application, by their program in `references/`: the container whose image
+# each runs in, and its options.
+SERVERS = {
     "fastapi_onnx": (
         f"{_PREFIX}1",
         f"--env PYTHONPATH={_REMOTE} --env MODEL_FOLDER={_REMOTE}/model",

@@ -9,6 +9,7 @@ import asyncio
 import random
 import re
 import time
+from abc import ABC, abstractmethod
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
@@ -174,7 +175,7 @@ class _Connection(asyncio.Protocol):
             self._run.failed(reason, self._counts)
 
 
-class _Run:
+class _Run(ABC):
     """A load in progress: the connections, what is waiting and what is counted."""
 
     def __init__(self, target: Target, observe: Callable[[bytes], None] | None = None) -> None:
@@ -226,9 +227,9 @@ class _Run:
         if counts:
             self.load.failures[reason] += 1
 
+    @abstractmethod
     def free(self, connection: _Connection) -> None:
         """Go on with a connection that can take a request."""
-        raise NotImplementedError
 
     def lost(self, connection: _Connection) -> None:
         """Go on without a connection."""

@@ -62,11 +62,10 @@ def _comparison(rounds: Sequence[dict[str, Any]], ours: float) -> str:
         rows.append(
             [title, *_rates(rounds, "references", kind), f"ours is {ratio:.1f} times", verdict]
         )
-    loop = mean(one["references"]["bare_loop"]["per_second"] for one in rounds)
-    spread = _spread([one["references"]["bare_loop"]["per_second"] for one in rounds])
+    loop = _mean_rate(rounds, "references", "bare_loop")
     rows.append(
         [
-            *("bare loop over the model, no HTTP", f"{loop:,.0f}", spread),
+            *("bare loop over the model, no HTTP", *_rates(rounds, "references", "bare_loop")),
             f"ours is {ours / loop:.0%}",
             _verdict(ours / loop >= _BARE_LOOP_AIM, f"at least {_BARE_LOOP_AIM:.0%}"),
         ]
