@@ -182,7 +182,7 @@ class Suite:
             Layer(
                 "platform",
                 "the whole platform: deployment, second deployment, DAGs, scaling, faults, restart",
-                "25 minutes where nothing is deployed yet, 15 otherwise",
+                "35 minutes where nothing is deployed yet, 25 otherwise",
                 1,
                 self._platform,
             ),
