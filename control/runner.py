@@ -20,6 +20,13 @@ from control.errors import ControlError, Interrupted
 CA_BUNDLE = Path("/etc/ssl/certs/ca-certificates.crt")
 
 _SHOWN_LINES = 25
+# What is set for this process alone: another Python than a program's own, options of `make`, and
+# the wish to keep no byte code, with which Ansible and others would compile all of themselves at
+# each start.
+_NOT_HANDED_ON = (
+    *("VIRTUAL_ENV", "PYTHONHOME", "PYTHONPATH", "PYTHONDONTWRITEBYTECODE"),
+    *("MAKEFLAGS", "MFLAGS", "MAKELEVEL"),
+)
 _POLL_SECONDS = 0.1
 # A background process that a program leaves behind can hold its output open for ever.
 _DRAIN_SECONDS = 0.5
@@ -108,7 +115,7 @@ def child_environment(env: Mapping[str, str] | None = None) -> dict[str, str]:
     (a plain user's PATH lacks sbin), and what downloads trusts the host's own certificates.
     """
     result = dict(os.environ)
-    for name in ("VIRTUAL_ENV", "PYTHONHOME", "PYTHONPATH", "MAKEFLAGS", "MFLAGS", "MAKELEVEL"):
+    for name in _NOT_HANDED_ON:
         result.pop(name, None)
     result["LC_ALL"] = "C.UTF-8"
     result["PYTHONUNBUFFERED"] = "1"

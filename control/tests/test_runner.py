@@ -160,10 +160,12 @@ def test_programs_end_with_a_run_that_is_killed(tmp_path: Path) -> None:
 def test_environment_of_programs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VIRTUAL_ENV", "/somewhere")
     monkeypatch.setenv("MAKEFLAGS", "-j8")
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
     monkeypatch.setenv("PATH", "/bin")
     result = child_environment({"EXTRA": "1"})
     assert "VIRTUAL_ENV" not in result
     assert "MAKEFLAGS" not in result
+    assert "PYTHONDONTWRITEBYTECODE" not in result
     assert result["PATH"] == "/bin:/usr/local/sbin:/usr/sbin:/sbin"
     assert result["LC_ALL"] == "C.UTF-8"
     assert result["EXTRA"] == "1"
