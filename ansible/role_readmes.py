@@ -19,6 +19,10 @@ SCENARIOS = REPOSITORY / "molecule"
 
 # What only Molecule needs.
 _TEST_VARIABLES = {"image_archive_directory"}
+_TEST_FOLDERS = (
+    "${MOLECULE_SCENARIO_DIRECTORY}",
+    "${MOLECULE_PROJECT_DIRECTORY}/.deployment/molecule/certificates",
+)
 # A shorter value is a name, not a secret.
 _SHORTEST_SECRET = 16
 _LOOKUP = (
@@ -95,7 +99,9 @@ def _example(role: str) -> str:
         play["vars"] = given
     play["roles"] = [*_roles_before(role, given), role]
     text = yaml.safe_dump([play], sort_keys=False, width=1000)
-    return text.replace("${MOLECULE_SCENARIO_DIRECTORY}/", "")
+    for folder in _TEST_FOLDERS:
+        text = text.replace(f"{folder}/", "")
+    return text
 
 
 def _roles_before(role: str, variables: dict[str, Any]) -> list[str]:

@@ -37,6 +37,15 @@ OUT_OF_RANGE: dict[str, dict[str, Any]] = {
         "base_machine_journal_max_use": "much",
         "base_machine_config_directory": "etc/mlops",
     },
+    "certificates": {
+        "certificates_subject_names": ["10.43.101.202"],
+        "certificates_directory": "etc/certificates",
+        "certificates_reader_id": -1,
+        "certificates_valid_days": 0,
+        "certificates_renew_days": 397,
+        "certificates_own_certificate": "/nowhere/server.crt",
+        "certificates_own_key": "/nowhere/server.key",
+    },
     "container": {
         "container_cpus": 0.01,
         "container_memory": "64 MB",

@@ -1,0 +1,57 @@
+"""A certificate as clients and the server find it."""
+
+from __future__ import annotations
+
+import ssl
+from pathlib import Path
+
+import pytest
+
+from shared.machine import Machine
+from shared.tls import certificate, server
+
+FOLDER = "/etc/mlops/certificates"
+
+
+@pytest.fixture(scope="module")
+def authority(machine: Machine) -> Path:
+    return Path(machine.variables["certificates_authority_directory"])
+
+
+def test_clients_that_trust_the_authority_take_it(machine: Machine, authority: Path) -> None:
+    address = machine.variables["ansible_host"]
+    with server(machine, FOLDER, user_id=0):
+        for name in (address, "service.example"):
+            shown = certificate(machine, authority / "ca.crt", name)
+        assert set(shown["subjectAltName"]) == {
+            ("IP Address", address),
+            ("DNS", "service.example"),
+        }
+        begins, ends = (ssl.cert_time_to_seconds(shown[key]) for key in ("notBefore", "notAfter"))
+        assert round((ends - begins) / 86400) == 397
+        with pytest.raises(ssl.SSLCertVerificationError, match="doesn't match|not valid for"):
+            certificate(machine, authority / "ca.crt", "other.example")
+        with pytest.raises(ssl.SSLCertVerificationError, match="issuer|self-signed"):
+            certificate(machine, Path("/etc/ssl/certs/ca-certificates.crt"), address)
+
+
+def test_only_its_reader_has_the_key(machine: Machine) -> None:
+    assert machine.mode(f"{FOLDER}/server.key") == ("0400", "0", "0")
+    assert machine.mode(f"{FOLDER}/server.crt") == ("0444", "0", "0")
+    assert machine.mode(FOLDER) == ("0755", "0", "0")
+
+
+def test_the_authoritys_key_is_on_the_control_host_alone(machine: Machine, authority: Path) -> None:
+    assert (authority / "ca.key").stat().st_mode & 0o777 == 0o600
+    assert authority.stat().st_mode & 0o777 == 0o700
+    keys = machine.shell("grep -rl 'PRIVATE KEY' /etc/mlops /srv/mlops /root /home || true")
+    assert keys.split() == [f"{FOLDER}/server.key"]
+
+
+def test_the_authority_makes_no_further_ones(machine: Machine) -> None:
+    printed = machine.run("openssl", "x509", "-in", f"{FOLDER}/ca.crt", "-noout", "-text")
+    assert "CA:TRUE, pathlen:0" in printed
+    assert "Certificate Sign, CRL Sign" in printed
+    shown = machine.run("openssl", "x509", "-in", f"{FOLDER}/server.crt", "-noout", "-text")
+    assert "CA:FALSE" in shown
+    assert "TLS Web Server Authentication" in shown
