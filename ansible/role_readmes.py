@@ -22,6 +22,7 @@ _TEST_VARIABLES = {"image_archive_directory"}
 _TEST_FOLDERS = (
     "${MOLECULE_SCENARIO_DIRECTORY}",
     "${MOLECULE_PROJECT_DIRECTORY}/.deployment/molecule/certificates",
+    "${MOLECULE_PROJECT_DIRECTORY}/.deployment/molecule/nginx",
 )
 # A shorter value is a name, not a secret.
 _SHORTEST_SECRET = 16

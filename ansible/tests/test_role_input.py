@@ -93,6 +93,7 @@ OUT_OF_RANGE: dict[str, dict[str, Any]] = {
     "nginx": {
         "nginx_sites": [{"name": "a", "port": 70000, "servers": ["a:1"]}],
         "nginx_accept_queue": 0,
+        "nginx_certificates_directory": "certificates",
         "nginx_worker_connections": 1,
         "nginx_health_port": 0,
     },

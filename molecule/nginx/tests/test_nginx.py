@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from typing import Any
 
@@ -92,6 +93,25 @@ def test_connections_to_servers_are_used_again(machine: Machine) -> None:
     assert 1 <= int(opened) <= 10
 
 
+def test_a_sealed_site_is_served_to_those_that_trust_its_authority(machine: Machine) -> None:
+    sealed = f"https://{machine.variables['ansible_host']}:8443"
+    trust = ("--cacert", "/etc/mlops/certificates/ca.crt")
+    assert machine.get_json(sealed, *trust)["headers"]["x-forwarded-proto"] == "https"
+    for options, reason in (((), "certificate"), ((*trust, "--tls-max", "1.1"), "TLS|protocol")):
+        printed = machine.shell(
+            f"curl --silent --show-error {' '.join(options)} {sealed} 2>&1 && echo answered || true"
+        )
+        assert "answered" not in printed
+        assert re.search(reason, printed)
+
+
+def test_what_comes_in_plain_to_a_sealed_site_is_redirected(machine: Machine) -> None:
+    plain = f"http://{machine.variables['ansible_host']}:8443/path?query=1"
+    status, answer = machine.http(plain, "--include", "--data", "x")
+    assert status == 308
+    assert f"Location: {plain.replace('http', 'https', 1)}\r" in answer
+
+
 def test_bodies_are_bounded(machine: Machine) -> None:
     large = ("--data-binary", "x" * 2000)
     assert machine.http(TALKING, *large)[0] == 413
@@ -107,6 +127,7 @@ def test_publishes_its_sites_and_nothing_else(machine: Machine) -> None:
     assert set(machine.containers["nginx"]["HostConfig"]["PortBindings"]) == {
         "8000/tcp",
         "8001/tcp",
+        "8443/tcp",
     }
 
 
