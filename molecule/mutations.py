@@ -130,6 +130,13 @@ MUTATIONS = (
         "{{ _minio_environment | combine({'SHOWN': minio_root_password}) | combine(",
     ),
     Mutation(
+        "minio",
+        "a reader may read every bucket",
+        "library/minio_readers.py",
+        'f"arn:aws:s3:::{bucket}/*"',
+        '"arn:aws:s3:::*"',
+    ),
+    Mutation(
         "mlflow",
         "no login is asked for",
         "tasks/main.yml",

@@ -73,7 +73,12 @@ OUT_OF_RANGE: dict[str, dict[str, Any]] = {
         "locust_cpus": 0,
         "locust_memory": "2 GB",
     },
-    "minio": {"minio_port": 9001, "minio_root_password": "short", "minio_cpus": 0},
+    "minio": {
+        "minio_port": 9001,
+        "minio_root_password": "short",
+        "minio_cpus": 0,
+        "minio_readers": [{"name": "viewer", "password": "x" * 20, "buckets": ["nosuch"]}],
+    },
     "mlflow": {
         "mlflow_port": 65536,
         "mlflow_server_workers": 0,
