@@ -101,6 +101,13 @@ MUTATIONS = (
         "state: present",
     ),
     Mutation(
+        "jupyterlab",
+        "no password is asked for",
+        "files/image/jupyter_server_config.py",
+        "c.PasswordIdentityProvider.password_required = True",
+        'c.PasswordIdentityProvider.hashed_password = ""',
+    ),
+    Mutation(
         "pgadmin",
         "a changed password is not taken over",
         "files/image/platform_pgadmin.py",

@@ -66,6 +66,12 @@ OUT_OF_RANGE: dict[str, dict[str, Any]] = {
         "inference_api_cpu_period": 1,
         "inference_api_port": -1,
     },
+    "jupyterlab": {
+        "jupyterlab_port": 0,
+        "jupyterlab_cpus": 0,
+        "jupyterlab_memory": "2 GB",
+        "jupyterlab_data_directory": "jupyterlab",
+    },
     "locust": {
         "locust_target_url": "10.43.101.202:8000",
         "locust_workers": -1,
