@@ -70,6 +70,9 @@ OUT_OF_RANGE: dict[str, dict[str, Any]] = {
         "jupyterlab_port": 0,
         "jupyterlab_cpus": 0,
         "jupyterlab_memory": "2 GB",
+        "jupyterlab_password": "short",
+        "jupyterlab_secret_environment": {"SHOP PASSWORD": "x" * 20},
+        "jupyterlab_notebooks": "nosuch",
         "jupyterlab_data_directory": "jupyterlab",
     },
     "locust": {

@@ -11,11 +11,13 @@ def test_takes_the_new_password_and_refuses_the_old_one(machine: Machine) -> Non
     assert ask(machine, "Pm7nBv4cXz2lKj9hGf6d", 8988) == {"refused": True}
     code = "import os; print(os.environ['COLOUR'], os.environ['SHOP_PASSWORD'][:2])"
     answer = ask(machine, machine.variables["jupyterlab_password"], 8988, code=code)
-    assert answer == {"printed": "blue Zx\n", "status": "ok"}
+    assert answer == {"printed": "blue Zx\n", "status": "ok", "shown": [1]}
 
 
 def test_keeps_what_the_user_has_made(machine: Machine) -> None:
-    assert machine.execute("jupyterlab", "cat", "/home/jupyter/mine.txt") == "kept"
+    password = machine.variables["jupyterlab_password"]
+    answer = ask(machine, password, 8988, notebook="mine.ipynb")
+    assert answer["printed"] == "the colour is blue\n4\n"
 
 
 def test_has_the_new_limits(machine: Machine) -> None:
