@@ -46,7 +46,7 @@ def test_refuses_a_wrong_password(machine: Machine) -> None:
         assert ask(machine, wrong) == {"refused": True}
 
 
-@pytest.mark.parametrize("path", ["/lab", "/tree", "/api/contents", "/api/kernels", "/files/x"])
+@pytest.mark.parametrize("path", ["/lab", "/api/contents", "/api/kernels", "/files/x"])
 def test_shows_nothing_without_a_login(machine: Machine, path: str) -> None:
     url = URL.format(address=machine.address("jupyterlab"), path=path)
     assert machine.http(url)[0] in (302, 403)
@@ -64,7 +64,7 @@ def test_an_example_runs_to_its_end_and_cannot_be_changed(machine: Machine, pass
     answer = ask(machine, password, notebook=example, copy="mine.ipynb")
     assert answer == {"printed": "the colour is green\n5\n", "status": "ok", "shown": [1, 1]}
     result = machine.host.run(f"docker exec jupyterlab touch /home/jupyter/{example}")
-    assert "Read-only file system" in result.stderr
+    assert "Permission denied" in result.stderr
 
 
 def test_what_the_user_makes_is_there_after_a_restart(machine: Machine, password: str) -> None:
