@@ -389,7 +389,7 @@ def test_the_notebooks_run_is_in_mlflow(platform: Platform) -> None:
         number = experiment.json()["experiment"]["experiment_id"]
         runs = mlflow.post("/runs/search", json={"experiment_ids": [number]}).json()["runs"]
         metrics = {metric["key"]: metric["value"] for metric in runs[0]["data"]["metrics"]}
-        assert metrics["accuracy"] > 0.8
+        assert metrics["accuracy"] > 0.75
         files = mlflow.get("/artifacts/list", params={"run_id": runs[0]["info"]["run_id"]})
         assert [file["path"] for file in files.json()["files"]] == ["confusion_matrix.png"]
 
