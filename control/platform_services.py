@@ -27,7 +27,7 @@ class Service:
         purpose: what one finds there.
         container: what runs it; replicas have a number behind that name.
         path: page to begin with.
-        user: name to log in with, "" where the secret below holds it.
+        user: name to log in with, "" where there is none or the secret below holds it.
         user_secret: the name's file in the folder of secrets, "" where it is no secret.
         password_secret: the password's file there, "" for a service without a login.
     """
@@ -81,6 +81,13 @@ SERVICES = (
         "pgadmin",
         user="admin@mlops.example",
         password_secret="pgadmin_password",  # noqa: S106 - a file's name
+    ),
+    Service(
+        "jupyterlab",
+        "JupyterLab",
+        "notebooks with the pipeline's libraries",
+        "jupyterlab",
+        password_secret="jupyterlab_password",  # noqa: S106 - a file's name
     ),
     Service(
         "data_api", "Data API", "the outside source of the data, in batches", "data-api", "/docs"
@@ -149,7 +156,7 @@ class Platform:
             [
                 service.title,
                 self.url(service.port_name) + service.path,
-                service.user or self._secret(service.user_secret),
+                service.user or (self._secret(service.user_secret) if service.user_secret else "-"),
                 self._secret(service.password_secret),
             ]
             for service in SERVICES
@@ -169,7 +176,10 @@ class Platform:
         rows = [
             [service.title, self.url(service.port_name) + service.path, service.purpose]
             + (
-                [service.user or f"see {service.user_secret}", service.password_secret]
+                [
+                    service.user or (f"see {service.user_secret}" if service.user_secret else "-"),
+                    service.password_secret,
+                ]
                 if service.password_secret
                 else ["-", "-"]
             )

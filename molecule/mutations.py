@@ -101,6 +101,13 @@ MUTATIONS = (
         "state: present",
     ),
     Mutation(
+        "jupyterlab",
+        "no password is asked for",
+        "files/image/jupyter_server_config.py",
+        "c.PasswordIdentityProvider.password_required = True",
+        'c.PasswordIdentityProvider.hashed_password = ""',
+    ),
+    Mutation(
         "pgadmin",
         "a changed password is not taken over",
         "files/image/platform_pgadmin.py",
@@ -128,6 +135,13 @@ MUTATIONS = (
         "tasks/main.yml",
         "{{ _minio_environment | combine(",
         "{{ _minio_environment | combine({'SHOWN': minio_root_password}) | combine(",
+    ),
+    Mutation(
+        "minio",
+        "a reader may read every bucket",
+        "library/minio_readers.py",
+        'f"arn:aws:s3:::{bucket}/*"',
+        '"arn:aws:s3:::*"',
     ),
     Mutation(
         "mlflow",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -311,6 +313,85 @@ def test_pgadmin_shows_rows_without_a_click(platform: Platform) -> None:
         refused = pgadmin(platform, password, **database, sql=statement)
         assert re.search("permission denied|read-only transaction", refused["error"]), statement
     assert pgadmin(platform, "not-the-password") == {"refused": True}
+
+
+# What JupyterLab's user must not be able to do with the logins that it has.
+OVERREACH = """
+import os, boto3, botocore.exceptions, mlflow, requests, sqlalchemy
+name, bucket = os.environ["MODEL_NAME"], os.environ["S3_BUCKET"]
+s3 = boto3.client("s3")
+key = s3.list_objects_v2(Bucket=bucket, MaxKeys=1)["Contents"][0]["Key"]
+registry = mlflow.MlflowClient()
+version = registry.get_model_version_by_alias(name, "production")
+table = sqlalchemy.create_engine("postgresql+psycopg2://").connect()
+for attempt in (
+    lambda: s3.delete_object(Bucket=bucket, Key=key),
+    lambda: s3.put_object(Bucket=bucket, Key=key, Body=b"x"),
+    lambda: registry.set_registered_model_alias(name, "production", "1"),
+    lambda: registry.delete_registered_model(name),
+    lambda: registry.create_model_version(name, version.source, version.run_id),
+    lambda: registry.log_metric(version.run_id, "accuracy", 1.0),
+    lambda: registry.log_text(version.run_id, "x", "x.txt"),
+    lambda: table.execute(sqlalchemy.text("DELETE FROM covertype")),
+    lambda: table.execute(sqlalchemy.text("SELECT * FROM ab_user")),
+):
+    try:
+        attempt()
+    except (botocore.exceptions.ClientError, mlflow.MlflowException, requests.HTTPError) as error:
+        print(str(error).split(":")[0])
+    except sqlalchemy.exc.DBAPIError as error:
+        table.rollback()
+        print(type(error.orig).__name__)
+"""
+
+
+def jupyterlab(platform: Platform, password: str, **more: str) -> dict[str, Any]:
+    """Log in to JupyterLab through nginx, and run what `jupyterlab_client.py` takes."""
+    client = (REPOSITORY / "molecule" / "shared" / "jupyterlab_client.py").read_text()
+    asked = json.dumps({"url": "http://nginx:8888", "password": password, **more})
+    printed = platform.ssh(
+        f"docker exec jupyterlab python -c {shlex.quote(client)} {shlex.quote(asked)}"
+    )
+    answer: dict[str, Any] = json.loads(printed)
+    return answer
+
+
+def test_jupyterlab_runs_code_through_nginx_and_overreaches_nowhere(platform: Platform) -> None:
+    assert jupyterlab(platform, "not-the-password") == {"refused": True}
+    answer = jupyterlab(platform, platform.secret("jupyterlab_password"), code=OVERREACH)
+    assert answer["status"] == "ok", answer["printed"]
+    refusals = answer["printed"].splitlines()
+    assert len(refusals) == 9
+    assert all("AccessDenied" in refusal for refusal in refusals[:2]), refusals
+    assert all("403" in refusal or "PERMISSION" in refusal for refusal in refusals[2:7]), refusals
+    assert refusals[7:] == ["ReadOnlySqlTransaction", "InsufficientPrivilege"]
+
+
+@pytest.mark.parametrize(
+    "path", sorted((REPOSITORY / "notebooks").glob("*.ipynb")), ids=lambda path: path.stem
+)
+def test_a_notebook_runs_to_its_end(platform: Platform, path: Path) -> None:
+    password = platform.secret("jupyterlab_password")
+    answer = jupyterlab(platform, password, notebook=f"examples/{path.name}")
+    print(answer["printed"])
+    assert answer["status"] == "ok", answer["printed"]
+    assert answer["shown"]
+    assert all(answer["shown"]), "a cell has shown nothing"
+
+
+def test_the_notebooks_run_is_in_mlflow(platform: Platform) -> None:
+    with httpx.Client(
+        base_url=platform.url(5000, "/api/2.0/mlflow"),
+        auth=("admin", platform.secret("mlflow_admin_password")),
+        timeout=30,
+    ) as mlflow:
+        experiment = mlflow.get("/experiments/get-by-name", params={"experiment_name": "notebooks"})
+        number = experiment.json()["experiment"]["experiment_id"]
+        runs = mlflow.post("/runs/search", json={"experiment_ids": [number]}).json()["runs"]
+        metrics = {metric["key"]: metric["value"] for metric in runs[0]["data"]["metrics"]}
+        assert metrics["accuracy"] > 0.75
+        files = mlflow.get("/artifacts/list", params={"run_id": runs[0]["info"]["run_id"]})
+        assert [file["path"] for file in files.json()["files"]] == ["confusion_matrix.png"]
 
 
 # --- models ---------------------------------------------------------------------------------

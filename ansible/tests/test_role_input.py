@@ -75,6 +75,15 @@ OUT_OF_RANGE: dict[str, dict[str, Any]] = {
         "inference_api_cpu_period": 1,
         "inference_api_port": -1,
     },
+    "jupyterlab": {
+        "jupyterlab_port": 0,
+        "jupyterlab_cpus": 0,
+        "jupyterlab_memory": "2 GB",
+        "jupyterlab_password": "short",
+        "jupyterlab_secret_environment": {"SHOP PASSWORD": "x" * 20},
+        "jupyterlab_notebooks": "nosuch",
+        "jupyterlab_data_directory": "jupyterlab",
+    },
     "locust": {
         "locust_target_url": "10.43.101.202:8000",
         "locust_workers": -1,
@@ -82,7 +91,12 @@ OUT_OF_RANGE: dict[str, dict[str, Any]] = {
         "locust_cpus": 0,
         "locust_memory": "2 GB",
     },
-    "minio": {"minio_port": 9001, "minio_root_password": "short", "minio_cpus": 0},
+    "minio": {
+        "minio_port": 9001,
+        "minio_root_password": "short",
+        "minio_cpus": 0,
+        "minio_readers": [{"name": "viewer", "password": "x" * 20, "buckets": ["nosuch"]}],
+    },
     "mlflow": {
         "mlflow_port": 65536,
         "mlflow_server_workers": 0,

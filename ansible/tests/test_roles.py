@@ -167,7 +167,7 @@ def test_versions_are_exact(role: str) -> None:
         assert value != "latest", name
     for path in (ROLES / role).rglob("requirements*.in"):
         for line in path.read_text().splitlines():
-            if line and not line.startswith(("#", "-r")):
+            if line and not line.startswith(("#", "-r", "-c")):
                 assert re.fullmatch(r"[a-z0-9._-]+(\[[a-z,]+\])?==[0-9][0-9a-z.]*", line), line
         lock = path.with_suffix(".txt").read_text()
         for line in re.findall(r"^[a-z0-9][^\n]*", lock, re.MULTILINE):

@@ -260,6 +260,9 @@ def test_passwords_are_printed_for_every_login(
     assert [line[-2:] for line in lines if line[0] == "MinIO"] == [
         ["value-of-minio_root_user", "value-of-minio_root_password"]
     ]
+    assert [line[-2:] for line in lines if line[0] == "JupyterLab"] == [
+        ["-", "value-of-jupyterlab_password"]
+    ]
     assert "Data API" not in screen.text
     (project.secrets / "minio_root_user").unlink()
     with pytest.raises(ControlError, match="minio_root_user is missing"):

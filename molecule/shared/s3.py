@@ -40,3 +40,9 @@ def s3(
 def administrator(machine: Machine) -> tuple[str, str]:
     """The administrator's access key and secret key."""
     return machine.variables["minio_root_user"], machine.variables["minio_root_password"]
+
+
+def reader(machine: Machine) -> tuple[str, str]:
+    """The first reader's access key and secret key."""
+    first = machine.variables["minio_readers"][0]
+    return first["name"], first["password"]

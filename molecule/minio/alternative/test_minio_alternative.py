@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from shared.machine import Machine
-from shared.s3 import administrator, s3
+from shared.s3 import administrator, reader, s3
 
 
 def test_has_the_new_buckets_at_its_new_address(machine: Machine) -> None:
@@ -14,6 +14,11 @@ def test_has_the_new_buckets_at_its_new_address(machine: Machine) -> None:
 def test_takes_the_new_keys_and_refuses_the_old_ones(machine: Machine) -> None:
     old = ("Zt5rKw8xMq3nVb7c", "Dy9gHs4jLf6kPo2uXe8i")
     assert s3(machine, "list_buckets", login=old, port=9100) == {"refused": "InvalidAccessKeyId"}
+
+
+def test_a_new_data_folder_has_the_readers(machine: Machine) -> None:
+    listed = s3(machine, "list_objects_v2", login=reader(machine), port=9100, Bucket="drawer")
+    assert listed["KeyCount"] == 0
 
 
 def test_has_the_new_settings(machine: Machine) -> None:

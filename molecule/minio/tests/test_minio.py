@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from shared.machine import Machine
-from shared.s3 import administrator, s3
+from shared.s3 import administrator, reader, s3
 
 
 def test_takes_and_gives_an_object(machine: Machine) -> None:
@@ -35,6 +35,27 @@ def test_refuses_clients_without_a_key(machine: Machine) -> None:
         ("put_object", {"Key": "c", "Body": "x"}),
     ):
         answer = s3(machine, method, login=None, port=9000, Bucket="shelf", **parameters)
+        assert answer == {"refused": "AccessDenied"}, method
+
+
+def test_a_reader_reads_its_buckets_and_changes_nothing(machine: Machine) -> None:
+    login = reader(machine)
+    administrators = administrator(machine)
+    for bucket in ("shelf", "closed"):
+        s3(machine, "put_object", login=administrators, port=9000, Bucket=bucket, Key="r", Body="x")
+    read = s3(machine, "get_object", login=login, port=9000, Bucket="shelf", Key="r")
+    assert read["Body"] == "x"
+    listed = s3(machine, "list_objects_v2", login=login, port=9000, Bucket="shelf", Prefix="r")
+    assert [entry["Key"] for entry in listed["Contents"]] == ["r"]
+    for method, parameters in (
+        ("put_object", {"Bucket": "shelf", "Key": "r", "Body": "y"}),
+        ("delete_object", {"Bucket": "shelf", "Key": "r"}),
+        ("delete_bucket", {"Bucket": "shelf"}),
+        ("create_bucket", {"Bucket": "mine"}),
+        ("get_object", {"Bucket": "closed", "Key": "r"}),
+        ("list_objects_v2", {"Bucket": "closed"}),
+    ):
+        answer = s3(machine, method, login=login, port=9000, **parameters)
         assert answer == {"refused": "AccessDenied"}, method
 
 
