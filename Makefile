@@ -1,5 +1,5 @@
 # Each verb is one line that calls the tool; `make help` tells what it does.
-.PHONY: help up test status logs passwords pipeline models promote rollback predict scale loadtest study benchmark down destroy lock docs
+.PHONY: help up test status logs passwords trust pipeline models promote rollback predict scale loadtest study benchmark down destroy lock docs
 
 help:
 	@python3 -m control help
@@ -18,6 +18,9 @@ logs:
 
 passwords:
 	@python3 -m control passwords
+
+trust:
+	@python3 -m control trust
 
 pipeline:
 	@python3 -m control pipeline

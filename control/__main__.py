@@ -20,7 +20,7 @@ from control.verbs import Verbs
 ROOT = Path(__file__).resolve().parent.parent
 LAYERS = ("quick", "roles", "platform")
 # A look leaves nothing behind, least of all passwords.
-LOOKS = ("status", "logs", "passwords", "models", "predict")
+LOOKS = ("status", "logs", "passwords", "trust", "models", "predict")
 
 # verb, one sentence, whether it changes the deployment (one such run at a time, with a log)
 VERBS = (
@@ -29,6 +29,7 @@ VERBS = (
     ("status", "show machines, services and the model in production", False),
     ("logs", "print the last lines that SERVICE=name logged", False),
     ("passwords", "print address, user and password of every service with a login", False),
+    ("trust", "tell how browsers and clients come to trust the pages' certificates", False),
     ("pipeline", "run the pipeline now: clear, load, train, search, promote", False),
     ("models", "list the versions of the model, their figures, and which is in production", False),
     ("promote", "put VERSION=n into production, if it passes the gate", False),
@@ -77,6 +78,7 @@ def _carry_out(options: argparse.Namespace, verbs: Verbs, console: Console) -> i
         "status": verbs.status,
         "logs": lambda: verbs.logs(options.service),
         "passwords": verbs.passwords,
+        "trust": verbs.trust,
         "pipeline": verbs.pipeline,
         "models": verbs.models,
         "promote": lambda: verbs.promote(options.version),

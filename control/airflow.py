@@ -1,6 +1,7 @@
 """A client for the part of Airflow's REST API (version 2) that starts and follows a run."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -38,14 +39,18 @@ class TaskInstance:
 class Airflow:
     """Airflow's REST API, logged in with a user's password.
 
-    Attributes:
+    Args:
         url: the base address.
+        user: the user's name.
+        password: the user's password.
+        authority: a file with the certificate of the authority that is trusted, besides the host's.
     """
 
-    def __init__(self, url: str, user: str, password: str) -> None:
+    def __init__(self, url: str, user: str, password: str, authority: Path | None = None) -> None:
         self.url = url
         self._user = user
         self._password = password
+        self._authority = authority
         self._token: str | None = None
 
     def dag(self, dag_id: str) -> dict[str, Any] | None:
@@ -122,15 +127,19 @@ class Airflow:
     def _call(self, method: str, path: str, body: object = None) -> Answer:
         if self._token is None:
             self._log_in()
-        answer = send(method, f"{self.url}/api/v2{path}", body, token=self._token)
+        answer = self._send(method, f"/api/v2{path}", body)
         if answer.status == 401:  # the token has expired
             self._log_in()
-            answer = send(method, f"{self.url}/api/v2{path}", body, token=self._token)
+            answer = self._send(method, f"/api/v2{path}", body)
         return answer
 
+    def _send(self, method: str, path: str, body: object = None) -> Answer:
+        return send(method, f"{self.url}{path}", body, token=self._token, authority=self._authority)
+
     def _log_in(self) -> None:
+        self._token = None
         login = {"username": self._user, "password": self._password}
-        answer = send("POST", f"{self.url}/auth/token", login)
+        answer = self._send("POST", "/auth/token", login)
         if answer.status in (401, 403):
             raise ControlError(
                 f"Airflow refuses the login of {self._user}. The password file may belong to "

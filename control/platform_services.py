@@ -105,12 +105,15 @@ class Platform:
     def __init__(self, project: Project, machine: Machine, ansible: Ansible) -> None:
         self.machine = machine
         self._project = project
-        self._ports: dict[str, Any] = ansible.variables(machine)["published_ports"]
+        variables = ansible.variables(machine)
+        self._ports: dict[str, Any] = variables["published_ports"]
+        self._plain: list[str] = variables["published_plain"]
 
     def url(self, port_name: str) -> str:
         """The address of a service, without a slash at its end."""
         port = self._ports[port_name]
-        return f"http://{self.machine.address}" + ("" if port == 80 else f":{port}")
+        scheme = "http" if port_name in self._plain else "https"
+        return f"{scheme}://{self.machine.address}" + ("" if port == 80 else f":{port}")
 
     def address_of(self, container: str) -> str:
         """Where users find what runs in a container, "" where they do not."""
@@ -134,7 +137,8 @@ class Platform:
             ControlError: the password's file is not there.
         """
         password = self._secret("airflow_admin_password")
-        return Pipeline(Airflow(self.url("airflow"), _AIRFLOW_USER, password), console)
+        airflow = Airflow(self.url("airflow"), _AIRFLOW_USER, password, self._project.authority)
+        return Pipeline(airflow, console)
 
     def predict(self, console: Console, body: object) -> None:
         """Send a prediction and print what goes and comes.
@@ -189,6 +193,7 @@ class Platform:
             *table(["Service", "Address", "What is there", "User", "Password file"], rows),
             "",
             f"The password files are in {self._project.secrets}; `make passwords` prints them.",
+            "Browsers ask about the certificates until they trust who signed them: `make trust`.",
             f"The machine: ssh -i {self.machine.ssh_private_key_file} "
             f"{self.machine.user}@{self.machine.address}",
             "",

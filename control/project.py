@@ -68,6 +68,16 @@ class Project:
         return self.deployment / "secrets"
 
     @property
+    def certificates(self) -> Path:
+        """The deployment's own authority, and what the operator puts beside it."""
+        return self.deployment / "certificates"
+
+    @property
+    def authority(self) -> Path:
+        """The certificate of the deployment's own authority, which all clients trust."""
+        return self.certificates / "ca.crt"
+
+    @property
     def settings(self) -> Path:
         """The operator's choices that outlive a run, as JSON; Ansible reads them."""
         return self.deployment / "settings.json"

@@ -1,13 +1,16 @@
 """JSON (and forms) over HTTP, with failures that name likely causes."""
 
+import functools
 import json
 import re
+import ssl
 import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass
 from http.client import HTTPException
+from pathlib import Path
 from typing import Any
 
 from control.errors import ControlError
@@ -16,9 +19,6 @@ TIMEOUT_SECONDS = 15.0
 
 # nginx's own errors are pages of HTML.
 _MARKUP = re.compile(r"<[^<>]*>")
-
-# The machines are on this host: a proxy for the outside must not see these requests.
-_opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 class UnreachableError(ControlError):
@@ -53,16 +53,18 @@ def send(
     *,
     form: Mapping[str, str] | None = None,
     token: str | None = None,
+    authority: Path | None = None,
     timeout: float = TIMEOUT_SECONDS,
 ) -> Answer:
     """Send a request and give its answer, whatever its status.
 
     Args:
         method: the HTTP method.
-        url: an http address.
+        url: an http or https address.
         body: sent as JSON, None for none.
         form: sent as the fields of a form where there is no body, None for none.
         token: sent as bearer token, None for none.
+        authority: a file with the certificate of an authority that is trusted besides the host's.
         timeout: seconds to wait for the connection, and for each part of the answer.
 
     Raises:
@@ -80,13 +82,35 @@ def send(
         headers["Authorization"] = f"Bearer {token}"
     request = urllib.request.Request(url, data, headers, method=method)  # noqa: S310 - http only
     try:
-        with _opener.open(request, timeout=timeout) as response:
+        with _opener(authority if url.startswith("https:") else None).open(request, timeout=timeout) as response:
             return Answer(response.status, _decode(response.read()))
     except urllib.error.HTTPError as error:
         with error:
             return Answer(error.code, _decode(error.read()))
     except (OSError, HTTPException) as error:
         raise UnreachableError(f"{method} {url}: {_explain(error, timeout)}") from error
+
+
+@functools.cache
+def _opener(authority: Path | None) -> urllib.request.OpenerDirector:
+    """What sends requests, and whom it trusts.
+
+    Raises:
+        ControlError: the authority's file is not there.
+    """
+    context = ssl.create_default_context()
+    if authority is not None:
+        try:
+            context.load_verify_locations(authority)
+        except OSError as error:
+            raise ControlError(
+                f"{authority}, which certificates are checked with, cannot be read: {error}. "
+                "`make up` makes it."
+            ) from error
+    # The machines are on this host: a proxy for the outside must not see these requests.
+    return urllib.request.build_opener(
+        urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context)
+    )
 
 
 def _decode(content: bytes) -> Any:
@@ -109,6 +133,11 @@ def _explain(error: Exception, timeout: float) -> str:
         return (
             "nothing listens there. The service has not started or has failed; "
             "`make status` shows it."
+        )
+    if isinstance(reason, ssl.SSLCertVerificationError):
+        return (
+            f"its certificate is not to be trusted ({reason.verify_message}). `make up` gives it "
+            "one from the authority of this deployment."
         )
     if isinstance(reason, ConnectionError | HTTPException):
         return f"the connection broke off ({reason}). The service may be restarting; try again."

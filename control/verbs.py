@@ -30,6 +30,7 @@ from control.study import Study
 from control.study_plan import SHORT, WHOLE
 from control.terraform import Machine, Terraform, ensure_program, existing_terraform
 from control.testing import PYTHON_PACKAGES, Suite
+from control.trust import trust_lines
 
 
 @dataclass(frozen=True)
@@ -162,6 +163,11 @@ class Verbs:
         for line in self._platform(terraform).logins():
             self.console.say(line)
 
+    def trust(self) -> None:
+        """Tell how to trust the authority that signs the pages' certificates."""
+        for line in trust_lines(self.project.authority):
+            self.console.say(line)
+
     def down(self) -> None:
         """Shut the machines down; their data stays."""
         terraform = existing_terraform(self.project, self.runner, self.console)
@@ -189,6 +195,9 @@ class Verbs:
         terraform.destroy()
         for secret in sorted(self.project.secrets.glob("*")):
             secret.unlink()
+        # What the operator put beside the authority is the operator's.
+        for file in sorted(self.project.certificates.glob("ca.*")):
+            file.unlink()
         self.project.settings.unlink(missing_ok=True)
         terraform.forget_demands()
         self.console.say("Everything is removed; `make up` begins from nothing.")
@@ -251,6 +260,7 @@ class Verbs:
             "ports": self._ansible().variables(machine)["published_ports"],
             "ssh": ssh_command(machine),
             "ansible_playbook": str(control.programs / "ansible-playbook"),
+            "authority": str(self.project.authority),
             "mlflow_password_file": str(self.project.secrets / "mlflow_admin_password"),
         }
         self.runner.run(

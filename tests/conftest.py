@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import ssl
 import subprocess
 import time
 from collections.abc import Iterator
@@ -15,6 +16,8 @@ import httpx
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+# Where nobody logs in.
+PLAIN_PORTS = (80, 8000)
 EXAMPLE: dict[str, Any] = json.loads((REPOSITORY / "control" / "example.json").read_text())
 
 
@@ -90,7 +93,18 @@ class Platform:
 
     def url(self, port: int, path: str = "") -> str:
         """Return an address of the platform."""
-        return f"http://{self.address}:{port}{path}"
+        scheme = "http" if port in PLAIN_PORTS else "https"
+        return f"{scheme}://{self.address}:{port}{path}"
+
+    @property
+    def authority(self) -> Path:
+        """Return the file with the certificate of the deployment's authority."""
+        return REPOSITORY / ".deployment" / "certificates" / "ca.crt"
+
+    @property
+    def trust(self) -> ssl.SSLContext:
+        """Return what certificates are checked with: the deployment's authority alone."""
+        return ssl.create_default_context(cafile=str(self.authority))
 
     def secret(self, name: str) -> str:
         """Return a secret of the deployment."""

@@ -152,6 +152,41 @@ def test_data_api_contract(platform: Platform) -> None:
         assert httpx.get(f"{base}/data", params=wrong, timeout=10).status_code == 400
 
 
+@pytest.mark.parametrize("port", [5000, 5050, 8080, 8888, 9000, 9001])
+def test_pages_with_a_login_are_encrypted(platform: Platform, port: int) -> None:
+    answer = httpx.get(platform.url(port), verify=platform.trust, timeout=10)
+    assert answer.status_code < 500
+    with pytest.raises(httpx.ConnectError, match="CERTIFICATE_VERIFY_FAILED"):
+        httpx.get(platform.url(port), timeout=10)
+    plain = f"http://{platform.address}:{port}/page?query=1"
+    redirected = httpx.get(plain, timeout=10)
+    assert redirected.status_code == 308
+    assert redirected.headers["location"] == plain.replace("http", "https", 1)
+
+
+def test_trust_tells_whom_to_trust(platform: Platform) -> None:
+    told = platform.make("trust").output
+    assert str(platform.authority) in told
+    shown = run(f"openssl x509 -in {platform.authority} -noout -fingerprint -sha256").output
+    assert shown.strip().partition("=")[2] in told
+
+
+def test_mlflow_takes_what_its_own_page_sends(platform: Platform) -> None:
+    def ask(origin: str) -> int:
+        answer = httpx.post(
+            platform.url(5000, "/api/2.0/mlflow/experiments/search"),
+            json={"max_results": 1},
+            auth=("admin", platform.secret("mlflow_admin_password")),
+            headers={"Origin": origin},
+            timeout=30,
+            verify=platform.trust,
+        )
+        return answer.status_code
+
+    assert ask(platform.url(5000)) == 200
+    assert ask("https://elsewhere.example") == 403
+
+
 def test_wrong_variables_stop_before_anything(platform: Platform) -> None:
     playbook = "PATH=$PWD/../.venvs/control/bin:$PATH ansible-playbook site.yml"
     for value in ("0", "many", "17"):
@@ -171,9 +206,12 @@ def airflow(platform: Platform) -> Iterator[httpx.Client]:
         platform.url(8080, "/auth/token"),
         json={"username": "admin", "password": platform.secret("airflow_admin_password")},
         timeout=30,
+        verify=platform.trust,
     ).json()["access_token"]
     headers = {"Authorization": f"Bearer {token}"}
-    with httpx.Client(base_url=platform.url(8080, "/api/v2"), headers=headers, timeout=30) as api:
+    with httpx.Client(
+        base_url=platform.url(8080, "/api/v2"), headers=headers, timeout=30, verify=platform.trust
+    ) as api:
         yield api
 
 
@@ -288,7 +326,12 @@ def test_tasks_ran_on_celery_workers(platform: Platform, airflow: httpx.Client) 
 
 def pgadmin(platform: Platform, password: str, **more: str) -> dict[str, Any]:
     """Log in to pgAdmin and do something; `molecule/shared/pgadmin_client.py` says what."""
-    asked = {"url": platform.url(5050), "email": "admin@mlops.example", "password": password}
+    asked = {
+        "url": platform.url(5050),
+        "email": "admin@mlops.example",
+        "password": password,
+        "authority": platform.authority.read_text(),
+    }
     client = REPOSITORY / "molecule" / "shared" / "pgadmin_client.py"
     answered = subprocess.run(
         [sys.executable, client, json.dumps(asked | more)],
@@ -348,9 +391,12 @@ for attempt in (
 def jupyterlab(platform: Platform, password: str, **more: str) -> dict[str, Any]:
     """Log in to JupyterLab through nginx, and run what `jupyterlab_client.py` takes."""
     client = (REPOSITORY / "molecule" / "shared" / "jupyterlab_client.py").read_text()
-    asked = json.dumps({"url": "http://nginx:8888", "password": password, **more})
+    authority = "/tmp/authority.crt"  # noqa: S108 - the container's own
+    asked = {"url": "https://nginx:8888", "password": password, "authority": authority, **more}
     printed = platform.ssh(
-        f"docker exec jupyterlab python -c {shlex.quote(client)} {shlex.quote(asked)}"
+        f"docker exec --interactive jupyterlab sh -c 'cat > {authority}' "
+        "< /etc/mlops/certificates/ca.crt && "
+        f"docker exec jupyterlab python -c {shlex.quote(client)} {shlex.quote(json.dumps(asked))}"
     )
     answer: dict[str, Any] = json.loads(printed)
     return answer
@@ -384,6 +430,7 @@ def test_the_notebooks_run_is_in_mlflow(platform: Platform) -> None:
         base_url=platform.url(5000, "/api/2.0/mlflow"),
         auth=("admin", platform.secret("mlflow_admin_password")),
         timeout=30,
+        verify=platform.trust,
     ) as mlflow:
         experiment = mlflow.get("/experiments/get-by-name", params={"experiment_name": "notebooks"})
         number = experiment.json()["experiment"]["experiment_id"]
@@ -414,6 +461,7 @@ def test_promote_roll_back_promote(platform: Platform) -> None:
         base_url=platform.url(5000, "/api/2.0/mlflow/registered-models"),
         auth=("admin", platform.secret("mlflow_admin_password")),
         timeout=30,
+        verify=platform.trust,
     )
     alias = {"name": "modelo1", "alias": "production"}
     with registry:

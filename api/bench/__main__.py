@@ -30,6 +30,7 @@ def main() -> int:
             settings["ssh"],
             _TOP,
             Path(settings["ansible_playbook"]),
+            Path(settings["authority"]),
             Path(settings["mlflow_password_file"]).read_text().strip(),
         )
         benchmark = Benchmark(

@@ -5,6 +5,7 @@ import json
 import os
 import random
 import shlex
+import ssl
 import tempfile
 import time
 import urllib.request
@@ -60,6 +61,7 @@ class Deployment:
         ssh: the command that runs another one on the machine.
         top: the repository's top folder.
         ansible_playbook: the program.
+        authority: the file with the certificate of the authority that MLflow's is from.
         mlflow_password: of MLflow's user `admin`.
     """
 
@@ -70,6 +72,7 @@ class Deployment:
         ssh: Sequence[str],
         top: Path,
         ansible_playbook: Path,
+        authority: Path,
         mlflow_password: str,
     ) -> None:
         self.address = address
@@ -77,6 +80,7 @@ class Deployment:
         self._ssh = list(ssh)
         self._top = top
         self._ansible_playbook = ansible_playbook
+        self._trust = ssl.create_default_context(cafile=str(authority))
         self._mlflow_login = b64encode(f"admin:{mlflow_password}".encode()).decode()
 
     # --- the machine
@@ -225,8 +229,9 @@ class Deployment:
         return {one["alias"]: one["version"] for one in found["registered_model"]["aliases"]}
 
     async def _mlflow(self, path: str, body: object = None) -> Any:
-        url = f"http://{self.address}:{self._ports['mlflow']}/api/2.0/mlflow/{path}"
-        return await _get(url, body, {"Authorization": f"Basic {self._mlflow_login}"})
+        url = f"https://{self.address}:{self._ports['mlflow']}/api/2.0/mlflow/{path}"
+        headers = {"Authorization": f"Basic {self._mlflow_login}"}
+        return await _get(url, body, headers, self._trust)
 
     # --- the references
 
@@ -357,7 +362,12 @@ async def _run(
     return printed
 
 
-async def _get(url: str, body: object = None, headers: dict[str, str] | None = None) -> Any:
+async def _get(
+    url: str,
+    body: object = None,
+    headers: dict[str, str] | None = None,
+    trust: ssl.SSLContext | None = None,
+) -> Any:
     """Ask a service for JSON, with POST if there is a body."""
     data = None if body is None else json.dumps(body).encode()
     request = urllib.request.Request(  # noqa: S310 - the deployment's own addresses
@@ -365,7 +375,7 @@ async def _get(url: str, body: object = None, headers: dict[str, str] | None = N
     )
 
     def ask() -> Any:
-        with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310
+        with urllib.request.urlopen(request, timeout=30, context=trust) as answer:  # noqa: S310
             return json.load(answer)
 
     return await asyncio.to_thread(ask)

@@ -53,7 +53,10 @@ class Deployment:
             "dpkg-query": "".join(packages),
             "incus query /1.0/instances/mlops": '{"status": "Running"}',
             f"{terraform} output": outputs({"mlops": MACHINE | {"address": "127.0.0.1"}}),
-            f"{programs}/ansible-inventory": json.dumps({"published_ports": ports}),
+            f"{programs}/ansible-inventory": json.dumps(
+                # The server of the tests answers in plain.
+                {"published_ports": ports, "published_plain": list(ports)}
+            ),
         }
         project.secrets.mkdir(parents=True)
         (project.secrets / "airflow_admin_password").write_text("secret\n")

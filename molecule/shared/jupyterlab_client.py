@@ -1,10 +1,10 @@
 """A client of JupyterLab that does over HTTP and a WebSocket what a person does in the browser.
 
 It runs in JupyterLab's own container, which has the libraries. Its argument is a JSON object:
-`url`, `password`, and unless the login alone is asked for either `code` or `notebook`, a path; with
-`copy`, the notebook is saved under that path as it looks after its run. It prints another one:
-`refused`, or `printed`, what the code wrote, `status`, how it ended, and `shown`, how many outputs
-each cell has.
+`url`, `password`, for an https address `authority`, a file, and unless the login alone is asked for
+either `code` or `notebook`, a path; with `copy`, the notebook is saved under that path as it looks
+after its run. It prints another one: `refused`, or `printed`, what the code wrote, `status`, how it
+ended, and `shown`, how many outputs each cell has.
 """
 
 from __future__ import annotations
@@ -27,12 +27,16 @@ class Client:
     Attributes:
         url: address of the server.
         session: the connection, with the cookies of the login.
+        authority: a file with the certificate that an https address's own is checked with.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, authority: str | None) -> None:
         self.url = url
+        self.authority = authority
         self.session = requests.Session()
         self.session.trust_env = False
+        if authority:
+            self.session.verify = authority
 
     def log_in(self, password: str) -> bool:
         """Fill in the login page; tell whether JupyterLab took it."""
@@ -58,6 +62,7 @@ class Client:
             connection = websocket.create_connection(
                 f"{self.url.replace('http', 'ws', 1)}/api/kernels/{kernel}/channels",
                 timeout=_SECONDS,
+                sslopt={"ca_certs": self.authority} if self.authority else {},
                 cookie="; ".join(f"{name}={value}" for name, value in self.session.cookies.items()),
             )
             for cell in cells:
@@ -110,7 +115,7 @@ def _text(output: dict[str, Any]) -> str:
 def main() -> None:
     """Do what the argument asks for."""
     asked = json.loads(sys.argv[1])
-    client = Client(asked["url"])
+    client = Client(asked["url"], asked.get("authority"))
     if not client.log_in(asked["password"]):
         print(json.dumps({"refused": True}))
         return

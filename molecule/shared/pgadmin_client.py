@@ -1,7 +1,8 @@
 """A client of pgAdmin that does over HTTP what a person does in the browser.
 
 Standard library only: it runs on a test machine and on the control host alike. Its argument is a
-JSON object: `url`, `email`, `password`; to run a statement, `database` and either `sql` or `file`,
+JSON object: `url`, `email`, `password`; for an https address, `authority`, the certificate that its
+own is checked with, as text; to run a statement, `database` and either `sql` or `file`,
 a query that pgAdmin keeps. It prints another one: `refused`, or `servers`, `files`, and `rows` or
 `error`.
 """
@@ -11,6 +12,7 @@ from __future__ import annotations
 import http.cookiejar
 import json
 import re
+import ssl
 import sys
 import time
 import urllib.error
@@ -24,12 +26,13 @@ _QUERY_SECONDS = 30
 class Client:
     """A browser's session."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, authority: str | None) -> None:
         self._url = url
         self._token = ""
         self._opener = urllib.request.build_opener(
             urllib.request.ProxyHandler({}),
             urllib.request.HTTPCookieProcessor(http.cookiejar.CookieJar()),
+            urllib.request.HTTPSHandler(context=ssl.create_default_context(cadata=authority)),
         )
 
     def log_in(self, email: str, password: str) -> bool:
@@ -113,7 +116,7 @@ class Client:
 def main() -> None:
     """Do what the argument asks for."""
     asked = json.loads(sys.argv[1])
-    client = Client(asked["url"])
+    client = Client(asked["url"], asked.get("authority"))
     if not client.log_in(asked["email"], asked["password"]):
         print(json.dumps({"refused": True}))
         return

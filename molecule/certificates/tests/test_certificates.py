@@ -29,9 +29,9 @@ def test_clients_that_trust_the_authority_take_it(machine: Machine, authority: P
         }
         begins, ends = (ssl.cert_time_to_seconds(shown[key]) for key in ("notBefore", "notAfter"))
         assert round((ends - begins) / 86400) == 397
-        with pytest.raises(ssl.SSLCertVerificationError, match="doesn't match|not valid for"):
+        with pytest.raises(ssl.SSLCertVerificationError, match=r"doesn't match|not valid for"):
             certificate(machine, authority / "ca.crt", "other.example")
-        with pytest.raises(ssl.SSLCertVerificationError, match="issuer|self-signed"):
+        with pytest.raises(ssl.SSLCertVerificationError, match=r"issuer|self-signed"):
             certificate(machine, Path("/etc/ssl/certs/ca-certificates.crt"), address)
 
 

@@ -141,6 +141,7 @@ def test_limits(machine: Machine) -> None:
 def test_files(machine: Machine) -> None:
     assert machine.mode("/etc/mlops/nginx") == ("0755", "0", "0")
     assert machine.mode("/etc/mlops/nginx/nginx.conf") == ("0644", "0", "0")
+    assert machine.mode("/etc/mlops/nginx/server.key") == ("0400", "10018", "0")
 
 
 def test_has_a_file_for_every_connection(machine: Machine) -> None:
