@@ -81,8 +81,9 @@ def send(
     if token:
         headers["Authorization"] = f"Bearer {token}"
     request = urllib.request.Request(url, data, headers, method=method)  # noqa: S310 - http only
+    opener = _opener(authority if url.startswith("https:") else None)
     try:
-        with _opener(authority if url.startswith("https:") else None).open(request, timeout=timeout) as response:
+        with opener.open(request, timeout=timeout) as response:
             return Answer(response.status, _decode(response.read()))
     except urllib.error.HTTPError as error:
         with error:
