@@ -60,7 +60,7 @@ def test_trusts_the_authority_that_it_is_given(certificate: Path, port: int) -> 
 
 
 def test_says_what_to_do_about_a_certificate_from_elsewhere(port: int) -> None:
-    with pytest.raises(UnreachableError, match="certificate is not to be trusted.*make up"):
+    with pytest.raises(UnreachableError, match=r"certificate is not to be trusted.*make up"):
         send("GET", f"https://127.0.0.1:{port}/")
 
 
