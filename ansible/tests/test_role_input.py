@@ -101,6 +101,7 @@ OUT_OF_RANGE: dict[str, dict[str, Any]] = {
         "mlflow_port": 65536,
         "mlflow_server_workers": 0,
         "mlflow_default_permission": "EVERYTHING",
+        "mlflow_allowed_origins": ["tracking.example"],
         "mlflow_login_cache_seconds": -1,
     },
     "mysql": {"mysql_version": "9", "mysql_max_connections": 0, "mysql_buffer_pool_size": "128MB"},

@@ -101,7 +101,8 @@ class Client:
 
     def _send(self, path: str, body: str | None = None) -> str:
         kind = "application/json" if self._token else "application/x-www-form-urlencoded"
-        headers = {"X-pgA-CSRFToken": self._token, "Content-Type": kind}
+        # Over HTTPS, pgAdmin asks where a request comes from.
+        headers = {"X-pgA-CSRFToken": self._token, "Content-Type": kind, "Referer": self._url}
         request = urllib.request.Request(  # noqa: S310 - the caller's address
             self._url + path, body.encode() if body is not None else None, headers
         )

@@ -17,6 +17,17 @@ def test_others_see_nothing_now(machine: Machine) -> None:
     assert machine.http(EXPERIMENT, "--user", "visitor:Yb3nUh7mJk9lOp5iXz2c")[0] == 403
 
 
+def test_takes_what_its_own_page_sends_and_nothing_from_others(machine: Machine) -> None:
+    login = f"operator:{machine.variables['mlflow_admin_password']}"
+    search = f"{URL}/api/2.0/mlflow/experiments/search"
+    for origin, status in (("https://tracking.example", 200), ("https://elsewhere.example", 403)):
+        asked = machine.http(
+            search,
+            *("--user", login, "--json", '{"max_results": 1}', "--header", f"Origin: {origin}"),
+        )
+        assert asked[0] == status, origin
+
+
 def test_has_the_new_settings(machine: Machine) -> None:
     assert machine.http(f"{URL}/health", "--header", "Host: tracking.example")[0] == 200
     assert "--workers=1" in machine.containers["mlflow"]["Args"]
