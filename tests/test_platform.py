@@ -164,6 +164,12 @@ def test_pages_with_a_login_are_encrypted(platform: Platform, port: int) -> None
     assert redirected.headers["location"] == plain.replace("http", "https", 1)
 
 
+def test_airflow_leads_to_no_plain_address(platform: Platform) -> None:
+    answer = httpx.get(platform.url(8080, "/auth/login"), verify=platform.trust, timeout=10)
+    assert answer.is_redirect
+    assert answer.headers["location"].startswith(platform.url(8080))
+
+
 def test_trust_tells_whom_to_trust(platform: Platform) -> None:
     told = platform.make("trust").output
     assert str(platform.authority) in told

@@ -29,6 +29,7 @@ OUT_OF_RANGE: dict[str, dict[str, Any]] = {
         "airflow_workers": 0,
         "airflow_worker_concurrency": 0,
         "airflow_api_server_port": 70000,
+        "airflow_proxy_addresses": ["*"],
         "airflow_fernet_key": "short",
         "airflow_budget": {"worker": {"cpus": 0, "memory": "1g"}},
     },

@@ -21,6 +21,14 @@ def test_answers_at_its_new_address(machine: Machine, api: Api) -> None:
     assert "AIRFLOW__API__BASE_URL=http://portal.example:8180" in environment
 
 
+def test_believes_its_proxy_about_the_scheme(machine: Machine, api: Api) -> None:
+    url = f"{api.url}/auth/login"
+    _, plain = machine.http(url, "--include")
+    _, forwarded = machine.http(url, "--include", "--header", "X-Forwarded-Proto: https")
+    assert f"location: {api.url}" in plain
+    assert f"location: {api.url.replace('http', 'https', 1)}" in forwarded
+
+
 def test_a_task_finds_the_new_variables_and_modules(api: Api) -> None:
     run = api.run("probe")
     assert run["state"] == "success"
