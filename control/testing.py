@@ -171,6 +171,14 @@ class Suite:
                 os.cpu_count() or 1,
                 self._quick,
             ),
+            # Before the roles: what it builds from nothing, their scenarios take from an archive.
+            Layer(
+                "platform",
+                "the whole platform: deployment, second deployment, DAGs, scaling, faults, restart",
+                "35 minutes where nothing is deployed yet, 25 otherwise",
+                1,
+                self._platform,
+            ),
             Layer(
                 "roles",
                 "each Ansible role on a machine of its own, with Molecule",
@@ -178,13 +186,6 @@ class Suite:
                 # Each waits for its machine about half of the time.
                 2,
                 self._roles,
-            ),
-            Layer(
-                "platform",
-                "the whole platform: deployment, second deployment, DAGs, scaling, faults, restart",
-                "35 minutes where nothing is deployed yet, 25 otherwise",
-                1,
-                self._platform,
             ),
         ]
 
