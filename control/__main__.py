@@ -18,7 +18,7 @@ from control.runner import HostRunner
 from control.verbs import Verbs
 
 ROOT = Path(__file__).resolve().parent.parent
-LAYERS = ("quick", "roles", "platform")
+LAYERS = ("quick", "platform", "roles")
 # A look leaves nothing behind, least of all passwords.
 LOOKS = ("status", "logs", "passwords", "trust", "models", "predict")
 
