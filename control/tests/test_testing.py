@@ -49,8 +49,8 @@ def test_layers_run_in_order_and_are_counted(
     lines = screen.text.splitlines()
     assert [line.split(":")[0] for line in lines if line.startswith("===")] == [
         "=== quick",
-        "=== roles",
         "=== platform",
+        "=== roles",
     ]
     passed = int(lines[-1].removesuffix(" passed, 0 failed"))
     assert passed == screen.text.count("\n--- ") > 15
