@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +16,8 @@ from control.project import Project
 from control.terraform import Machine
 
 _AIRFLOW_USER = "admin"
+# Stands in tables for what there is not.
+_NONE = "-"
 
 
 @dataclass(frozen=True)
@@ -22,7 +25,7 @@ class Service:
     """A service with a published port.
 
     Attributes:
-        port_name: its key in `published_ports` of Ansible's `group_vars`.
+        port_name: its key in `published_ports` of Ansible's `group_vars`, and its site's name.
         title: what it is called.
         purpose: what one finds there.
         container: what runs it; replicas have a number behind that name.
@@ -40,6 +43,16 @@ class Service:
     user: str = ""
     user_secret: str = ""
     password_secret: str = ""
+
+    def shown_user(self, show_secret: Callable[[str], str]) -> str:
+        """The user's name for a table.
+
+        Args:
+            show_secret: what is shown of a name that is a secret, by the secret's name.
+        """
+        if self.user_secret:
+            return show_secret(self.user_secret)
+        return self.user or _NONE
 
 
 SERVICES = (
@@ -107,12 +120,12 @@ class Platform:
         self._project = project
         variables = ansible.variables(machine)
         self._ports: dict[str, Any] = variables["published_ports"]
-        self._plain: list[str] = variables["published_plain"]
+        self._encrypted = {site["name"] for site in variables["nginx_sites"] if site.get("tls")}
 
     def url(self, port_name: str) -> str:
         """The address of a service, without a slash at its end."""
         port = self._ports[port_name]
-        scheme = "http" if port_name in self._plain else "https"
+        scheme = "https" if port_name in self._encrypted else "http"
         return f"{scheme}://{self.machine.address}" + ("" if port == 80 else f":{port}")
 
     def address_of(self, container: str) -> str:
@@ -160,7 +173,7 @@ class Platform:
             [
                 service.title,
                 self.url(service.port_name) + service.path,
-                service.user or (self._secret(service.user_secret) if service.user_secret else "-"),
+                service.shown_user(self._secret),
                 self._secret(service.password_secret),
             ]
             for service in SERVICES
@@ -178,15 +191,13 @@ class Platform:
     def summary(self) -> list[str]:
         """Lines that tell what there is now and what to try next."""
         rows = [
-            [service.title, self.url(service.port_name) + service.path, service.purpose]
-            + (
-                [
-                    service.user or (f"see {service.user_secret}" if service.user_secret else "-"),
-                    service.password_secret,
-                ]
-                if service.password_secret
-                else ["-", "-"]
-            )
+            [
+                service.title,
+                self.url(service.port_name) + service.path,
+                service.purpose,
+                service.shown_user(lambda name: f"see {name}"),
+                service.password_secret or _NONE,
+            ]
             for service in SERVICES
         ]
         return [

@@ -3,6 +3,7 @@
 import io
 import json
 import shlex
+import subprocess
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -163,3 +164,19 @@ def server() -> Iterator[FakeServer]:
     running = FakeServer()
     yield running
     running.close()
+
+
+@pytest.fixture(scope="session")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A certificate of 127.0.0.1 that is its own authority, its key beside it."""
+    folder = tmp_path_factory.mktemp("certificate")
+    make = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -subj /CN=me"
+    subprocess.run(
+        [
+            *(*make.split(), "-addext", "subjectAltName=IP:127.0.0.1"),
+            *("-keyout", folder / "own.key", "-out", folder / "own.crt"),
+        ],
+        check=True,
+        capture_output=True,
+    )
+    return folder / "own.crt"

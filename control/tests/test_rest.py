@@ -2,7 +2,6 @@
 
 import http.server
 import ssl
-import subprocess
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,22 +20,6 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def log_message(self, *_: object) -> None:
         """Say nothing."""
-
-
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A certificate of 127.0.0.1 that is its own authority, its key beside it."""
-    folder = tmp_path_factory.mktemp("certificate")
-    make = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -subj /CN=me"
-    subprocess.run(
-        [
-            *(*make.split(), "-addext", "subjectAltName=IP:127.0.0.1"),
-            *("-keyout", folder / "own.key", "-out", folder / "own.crt"),
-        ],
-        check=True,
-        capture_output=True,
-    )
-    return folder / "own.crt"
 
 
 @pytest.fixture(scope="module")

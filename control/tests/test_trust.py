@@ -9,22 +9,15 @@ from control.errors import ControlError
 from control.trust import trust_lines
 
 
-def test_tells_file_and_fingerprint(tmp_path: Path) -> None:
-    authority = tmp_path / "ca.crt"
-    make = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -subj /CN=me"
-    subprocess.run(
-        [*make.split(), "-keyout", tmp_path / "ca.key", "-out", authority],
-        check=True,
-        capture_output=True,
-    )
+def test_tells_file_and_fingerprint(certificate: Path) -> None:
     shown = subprocess.run(
-        ["openssl", "x509", "-in", authority, "-noout", "-fingerprint", "-sha256"],
+        ["openssl", "x509", "-in", certificate, "-noout", "-fingerprint", "-sha256"],
         check=True,
         capture_output=True,
         text=True,
     ).stdout
-    lines = trust_lines(authority)
-    assert lines[0].endswith(str(authority))
+    lines = trust_lines(certificate)
+    assert lines[0].endswith(str(certificate))
     assert lines[1] == f"SHA-256 {shown.strip().partition('=')[2]}"
     assert any("update-ca-certificates" in line for line in lines)
 

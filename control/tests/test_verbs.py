@@ -54,8 +54,8 @@ class Deployment:
             "incus query /1.0/instances/mlops": '{"status": "Running"}',
             f"{terraform} output": outputs({"mlops": MACHINE | {"address": "127.0.0.1"}}),
             f"{programs}/ansible-inventory": json.dumps(
-                # The server of the tests answers in plain.
-                {"published_ports": ports, "published_plain": list(ports)}
+                # The server of the tests answers in plain: no site has a certificate.
+                {"published_ports": ports, "nginx_sites": []}
             ),
         }
         project.secrets.mkdir(parents=True)

@@ -43,13 +43,29 @@ def server(machine: Machine, folder: str, user_id: int) -> Iterator[None]:
         machine.run("systemctl", "stop", unit)
 
 
-def certificate(machine: Machine, authority: Path, name: str) -> dict[str, Any]:
+def authority(machine: Machine) -> Path:
+    """The certificate of the scenario's authority; its key is beside it."""
+    return Path(machine.variables["certificates_authority_directory"], "ca.crt")
+
+
+def valid_days(shown: dict[str, Any]) -> int:
+    """How long a certificate is good for, from its beginning."""
+    begins, ends = (ssl.cert_time_to_seconds(shown[key]) for key in ("notBefore", "notAfter"))
+    return round((ends - begins) / 86400)
+
+
+def certificate(machine: Machine, trusted: Path, name: str) -> dict[str, Any]:
     """The certificate that the machine's server shows, checked as any client would.
 
+    Args:
+        machine: the machine.
+        trusted: a file with the certificates that the client trusts.
+        name: the name or address that the client asked for.
+
     Raises:
-        ssl.SSLCertVerificationError: it is not from this authority, or not for this name.
+        ssl.SSLCertVerificationError: it is not from one of these, or not for this name.
     """
-    context = ssl.create_default_context(cafile=str(authority))
+    context = ssl.create_default_context(cafile=str(trusted))
     address = (machine.variables["ansible_host"], _PORT)
     with (
         socket.create_connection(address, timeout=10) as connection,

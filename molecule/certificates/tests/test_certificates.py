@@ -8,29 +8,23 @@ from pathlib import Path
 import pytest
 
 from shared.machine import Machine
-from shared.tls import certificate, server
+from shared.tls import authority, certificate, server, valid_days
 
 FOLDER = "/etc/mlops/certificates"
 
 
-@pytest.fixture(scope="module")
-def authority(machine: Machine) -> Path:
-    return Path(machine.variables["certificates_authority_directory"])
-
-
-def test_clients_that_trust_the_authority_take_it(machine: Machine, authority: Path) -> None:
+def test_clients_that_trust_the_authority_take_it(machine: Machine) -> None:
     address = machine.variables["ansible_host"]
     with server(machine, FOLDER, user_id=0):
         for name in (address, "service.example"):
-            shown = certificate(machine, authority / "ca.crt", name)
+            shown = certificate(machine, authority(machine), name)
         assert set(shown["subjectAltName"]) == {
             ("IP Address", address),
             ("DNS", "service.example"),
         }
-        begins, ends = (ssl.cert_time_to_seconds(shown[key]) for key in ("notBefore", "notAfter"))
-        assert round((ends - begins) / 86400) == 397
+        assert valid_days(shown) == 397
         with pytest.raises(ssl.SSLCertVerificationError, match=r"doesn't match|not valid for"):
-            certificate(machine, authority / "ca.crt", "other.example")
+            certificate(machine, authority(machine), "other.example")
         with pytest.raises(ssl.SSLCertVerificationError, match=r"issuer|self-signed"):
             certificate(machine, Path("/etc/ssl/certs/ca-certificates.crt"), address)
 
@@ -41,10 +35,10 @@ def test_only_its_reader_has_the_key(machine: Machine) -> None:
     assert machine.mode(FOLDER) == ("0755", "0", "0")
 
 
-def test_the_authoritys_key_is_on_the_control_host_alone(machine: Machine, authority: Path) -> None:
-    assert (authority / "ca.key").stat().st_mode & 0o777 == 0o600
-    assert authority.stat().st_mode & 0o777 == 0o700
-    keys = machine.shell("grep -rl 'PRIVATE KEY' /etc/mlops /srv/mlops /root /home || true")
+def test_the_authoritys_key_is_on_the_control_host_alone(machine: Machine) -> None:
+    assert authority(machine).with_name("ca.key").stat().st_mode & 0o777 == 0o600
+    assert authority(machine).parent.stat().st_mode & 0o777 == 0o700
+    keys = machine.shell("grep -rl 'PRIVATE KEY' /etc/mlops /srv/mlops /root /home")
     assert keys.split() == [f"{FOLDER}/server.key"]
 
 
