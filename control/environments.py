@@ -4,6 +4,7 @@ import hashlib
 import re
 import shutil
 import sys
+import sysconfig
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,6 +40,11 @@ class Environment:
     def python(self) -> Path:
         """Its interpreter."""
         return self.programs / "python"
+
+    @property
+    def packages(self) -> Path:
+        """The folder of its packages."""
+        return Path(sysconfig.get_path("purelib", "venv", {"base": str(self.folder)}))
 
 
 class Environments:

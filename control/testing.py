@@ -8,6 +8,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from control.ansible import ansible_environment
 from control.console import Console, duration, table
 from control.environments import Environment, Environments
 from control.errors import ControlError
@@ -73,6 +74,7 @@ PYTHON_PACKAGES = (
         "data_api/requirements-test.txt",
         "data_api",
     ),
+    PythonPackage("portal", ("status_page",), ("tests",), "portal/requirements-test.txt", "portal"),
     PythonPackage("dags", (".",), ("tests",), "dags/requirements-test.txt", "dags"),
     PythonPackage(
         "loadtest",
@@ -388,7 +390,7 @@ class Suite:
         self._ready_for_machines()
         control = self._environments.ensure_control()
         env = {
-            "PATH": tools_path([control.programs, self._project.tools]),
+            **ansible_environment(self._project, control),
             "MOLECULE_COMMAND_BORDERS": "false",
             **({} if self._console.colour else {"NO_COLOR": "1"}),
         }
