@@ -30,6 +30,7 @@ OUT_OF_RANGE: dict[str, dict[str, Any]] = {
         "airflow_worker_concurrency": 0,
         "airflow_api_server_port": 70000,
         "airflow_proxy_addresses": ["*"],
+        "airflow_viewers": [{"name": "viewer", "password": "short"}],
         "airflow_fernet_key": "short",
         "airflow_budget": {"worker": {"cpus": 0, "memory": "1g"}},
     },
@@ -51,6 +52,7 @@ OUT_OF_RANGE: dict[str, dict[str, Any]] = {
         "container_cpus": 0.01,
         "container_memory": "64 MB",
         "container_cpu_period": 10,
+        "container_cpu_shares": 1,
         "container_pids_limit": 0,
         "container_user_id": 0,
     },
@@ -74,6 +76,7 @@ OUT_OF_RANGE: dict[str, dict[str, Any]] = {
         "inference_api_cpus": 0.1,
         "inference_api_memory": "10 GB",
         "inference_api_cpu_period": 1,
+        "inference_api_cpu_shares": 300000,
         "inference_api_port": -1,
     },
     "jupyterlab": {
@@ -87,6 +90,8 @@ OUT_OF_RANGE: dict[str, dict[str, Any]] = {
     },
     "locust": {
         "locust_target_url": "10.43.101.202:8000",
+        "locust_authority_file": "ca.crt",
+        "locust_config_directory": "etc/locust",
         "locust_workers": -1,
         "locust_port": 5557,
         "locust_cpus": 0,
@@ -109,6 +114,7 @@ OUT_OF_RANGE: dict[str, dict[str, Any]] = {
     "nginx": {
         "nginx_sites": [{"name": "a", "port": 70000, "servers": ["a:1"]}],
         "nginx_accept_queue": 0,
+        "nginx_cpu_shares": 1,
         "nginx_certificates_directory": "certificates",
         "nginx_worker_connections": 1,
         "nginx_health_port": 0,
@@ -119,6 +125,15 @@ OUT_OF_RANGE: dict[str, dict[str, Any]] = {
         "pgadmin_email": "admin",
         "pgadmin_queries": [{"name": "../up", "sql": "SELECT 1"}],
         "pgadmin_memory": "512 MB",
+    },
+    "portal": {
+        "portal_port": 0,
+        "portal_cpus": 0,
+        "portal_memory": "256 MB",
+        "portal_services": [
+            {"name": "a", "sentence": "b", "address": "", "version": "1", "check": "ftp://a"}
+        ],
+        "portal_config_directory": "etc/portal",
     },
     "postgres": {
         "postgres_max_connections": 5,
@@ -177,7 +192,13 @@ def right_variables(role: str) -> dict[str, Any]:
     """The variables of the role's Molecule scenario."""
     directory = REPOSITORY / "molecule" / role
     text = (directory / "molecule.yml").read_text()
-    scenario = yaml.safe_load(text.replace("${MOLECULE_SCENARIO_DIRECTORY}", str(directory)))
+    folders = {
+        "${MOLECULE_SCENARIO_DIRECTORY}": directory,
+        "${MOLECULE_PROJECT_DIRECTORY}": REPOSITORY,
+    }
+    for variable, folder in folders.items():
+        text = text.replace(variable, str(folder))
+    scenario = yaml.safe_load(text)
     inventory = scenario.get("provisioner", {}).get("inventory", {})
     variables: dict[str, Any] = inventory.get("group_vars", {}).get("all", {})
     # What the roles before it would have set.

@@ -1,0 +1,1 @@
+"""The platform's first page: every service, the model in production, the pipeline's last runs."""

@@ -1,0 +1,87 @@
+"""The page and its status, as an ASGI application."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+
+import httpx
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
+
+from status_page.checks import PATIENCE_SECONDS, Observer
+from status_page.description import Description
+
+_HERE = Path(__file__).parent
+_INTERVAL_SECONDS = 5.0
+_HEADERS = {
+    # Everything comes from here; nothing is loaded from elsewhere or framed.
+    "Content-Security-Policy": "default-src 'self'; frame-ancestors 'none'; base-uri 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-store",
+}
+
+
+def make_app(description: Description, observer: Observer, interval: float) -> Starlette:
+    """Make the application.
+
+    Args:
+        description: what the page tells of.
+        observer: knows how everything is.
+        interval: seconds from one look to the next.
+    """
+    templates = Environment(
+        loader=FileSystemLoader(_HERE / "templates"), autoescape=True, undefined=StrictUndefined
+    )
+
+    async def page(_: Request) -> Response:
+        text = templates.get_template("page.html").render(
+            description=description, status=observer.status
+        )
+        return HTMLResponse(text, headers=_HEADERS)
+
+    async def status(_: Request) -> Response:
+        return JSONResponse(observer.status.report(), headers=_HEADERS)
+
+    async def health(_: Request) -> Response:
+        return JSONResponse({"well": observer.status.well}, headers=_HEADERS)
+
+    @asynccontextmanager
+    async def observing(_: Starlette) -> AsyncIterator[None]:
+        looking = asyncio.create_task(observer.run(interval))
+        try:
+            yield
+        finally:
+            looking.cancel()
+            with suppress(asyncio.CancelledError):
+                await looking
+
+    return Starlette(
+        routes=[
+            Route("/", page),
+            Route("/status", status),
+            Route("/health", health),
+            Mount("/static", StaticFiles(directory=_HERE / "static")),
+        ],
+        lifespan=observing,
+    )
+
+
+def from_environment() -> Starlette:
+    """Make the application from `DESCRIPTION_FILE` and `AIRFLOW_PASSWORD`.
+
+    Raises:
+        DescriptionError: the file is missing or incomplete.
+        KeyError: a variable is missing.
+    """
+    description = Description.read(Path(os.environ["DESCRIPTION_FILE"]))
+    # The services are on the same network: no proxy is between.
+    client = httpx.AsyncClient(trust_env=False, timeout=PATIENCE_SECONDS)
+    observer = Observer(description, os.environ["AIRFLOW_PASSWORD"], client)
+    return make_app(description, observer, _INTERVAL_SECONDS)

@@ -1,0 +1,102 @@
+import asyncio
+import json
+import re
+from dataclasses import asdict
+from pathlib import Path
+
+import httpx
+import pytest
+
+from status_page.app import from_environment, make_app
+from status_page.checks import Observer
+from status_page.description import Description, DescriptionError
+from tests.conftest import PASSWORD, Services, description, service
+
+SERVICE = service("mlflow", "http://mlflow/health")
+
+
+def ask(client: httpx.AsyncClient, path: str, look: bool = True) -> httpx.Response:
+    """What the application answers, after a look at everything or before."""
+
+    async def answer() -> httpx.Response:
+        described = description(SERVICE)
+        observer = Observer(described, PASSWORD, client)
+        if look:
+            observer.status = await observer.look()
+        transport = httpx.ASGITransport(make_app(described, observer, 60))
+        async with httpx.AsyncClient(transport=transport, base_url="http://portal") as browser:
+            return await browser.get(path)
+
+    return asyncio.run(answer())
+
+
+def test_page_tells_everything_without_a_script(client: httpx.AsyncClient) -> None:
+    page = ask(client, "/").text
+    assert "Everything is well" in page
+    assert '<a href="https://mlflow.example">mlflow</a>' in page
+    assert "what mlflow is for" in page
+    assert "Version 1.2" in page
+    assert "modelo1, version 7" in page
+    assert "0.94" in page
+    assert "never ran" in page
+    # What comes from outside is text.
+    assert "Platform &lt;test&gt;" in page
+
+
+def test_page_before_the_first_look(client: httpx.AsyncClient) -> None:
+    page = ask(client, "/", look=False).text
+    assert "not looked at yet" in page
+    assert "Everything is well" not in page
+
+
+def test_page_tells_what_is_wrong(services: Services, client: httpx.AsyncClient) -> None:
+    services.statuses["/health"] = 500
+    page = ask(client, "/").text
+    assert "Something is wrong" in page
+    assert "status 500" in page
+
+
+def test_page_is_usable_by_all(client: httpx.AsyncClient) -> None:
+    page = ask(client, "/").text
+    assert '<html lang="en">' in page
+    assert 'name="viewport"' in page
+    assert page.count("<h1>") == 1
+    # Each section has a title, and what changes is said.
+    for title in re.findall(r'aria-labelledby="([^"]+)"', page):
+        assert f'id="{title}"' in page
+    assert 'role="status"' in page
+
+
+def test_nothing_is_loaded_from_elsewhere(client: httpx.AsyncClient) -> None:
+    answer = ask(client, "/")
+    assert "default-src 'self'" in answer.headers["content-security-policy"]
+    for address in re.findall(r'(?:src|rel="stylesheet" href)="([^"]+)"', answer.text):
+        assert address.startswith("/static/")
+        assert ask(client, address).status_code == 200
+
+
+def test_status_and_health(services: Services, client: httpx.AsyncClient) -> None:
+    status = ask(client, "/status").json()
+    assert status["health"]["mlflow"]["well"]
+    assert status["model"]["version"] == "7"
+    assert ask(client, "/health").json() == {"well": True}
+    services.statuses["/health"] = 500
+    # No more than that is told without a login.
+    assert ask(client, "/health").json() == {"well": False}
+
+
+def test_reads_its_description(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "description.json"
+    file.write_text(json.dumps(asdict(description(SERVICE))))
+    assert Description.read(file) == description(SERVICE)
+    monkeypatch.setenv("DESCRIPTION_FILE", str(file))
+    monkeypatch.setenv("AIRFLOW_PASSWORD", PASSWORD)
+    assert from_environment().routes
+
+
+@pytest.mark.parametrize("content", ["no json", "{}", '{"services": [{"name": "a"}]}'])
+def test_says_what_its_description_lacks(tmp_path: Path, content: str) -> None:
+    file = tmp_path / "description.json"
+    file.write_text(content)
+    with pytest.raises(DescriptionError, match=r"description\.json"):
+        Description.read(file)
