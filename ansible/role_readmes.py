@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ _TEST_VARIABLES = {"image_archive_directory"}
 _TEST_FOLDERS = (
     "${MOLECULE_SCENARIO_DIRECTORY}",
     "${MOLECULE_PROJECT_DIRECTORY}/.deployment/molecule/certificates",
+    "${MOLECULE_PROJECT_DIRECTORY}/.deployment/molecule/locust",
     "${MOLECULE_PROJECT_DIRECTORY}/.deployment/molecule/nginx",
 )
 # A shorter value is a name, not a secret.
@@ -82,16 +84,15 @@ def readme(role: str) -> str:
 
 def _example(role: str) -> str:
     """A play with the role and the variables that it is tested with."""
-    no_log = {
+    hidden = {
         name
         for path in ROLES.glob("*/meta/argument_specs.yml")
         for entry in yaml.safe_load(path.read_text())["argument_specs"].values()
-        for name, option in entry["options"].items()
-        if option.get("no_log")
+        for name in _hidden_options(entry["options"])
     }
     drawn: dict[str, str] = {}
     given = {
-        name: _without_secrets(name, value, drawn) if name in no_log else value
+        name: _without_hidden(name, name, value, hidden, drawn)
         for name, value in scenario_variables(role).items()
         if name not in _TEST_VARIABLES
     }
@@ -111,6 +112,38 @@ def _roles_before(role: str, variables: dict[str, Any]) -> list[str]:
     plays = yaml.safe_load(prepare.read_text()) if prepare.exists() else []
     roles = [entry["role"] for play in plays for entry in play.get("roles", [])]
     return ["base_image"] if "base_image_reference" in json.dumps(variables) else roles
+
+
+def _hidden_options(options: dict[str, Any]) -> Iterator[str]:
+    """The names of the options, and of parts of options, that no log may show."""
+    for name, option in options.items():
+        if option.get("no_log"):
+            yield name
+        yield from _hidden_options(option.get("options", {}))
+
+
+def _without_hidden(
+    option: str, name: str, value: Any, hidden: set[str], drawn: dict[str, str]
+) -> Any:
+    """A value in which Ansible draws and keeps whatever no log may show.
+
+    Args:
+        option: the option, or part of one, whose value it is.
+        name: what a password in it is kept as.
+        value: the value with the passwords of the test.
+        hidden: the names of the options that are hidden.
+        drawn: the names of the passwords so far.
+    """
+    if option in hidden:
+        return _without_secrets(name, value, drawn)
+    if isinstance(value, dict):
+        return {
+            key: _without_hidden(key, f"{name}_{value.get('name', key)}", inner, hidden, drawn)
+            for key, inner in value.items()
+        }
+    if isinstance(value, list):
+        return [_without_hidden("", name, inner, hidden, drawn) for inner in value]
+    return value
 
 
 def _without_secrets(name: str, value: Any, drawn: dict[str, str]) -> Any:

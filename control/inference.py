@@ -37,19 +37,23 @@ class Model:
 class Inference:
     """The inference API at one address.
 
-    Attributes:
+    Args:
         url: the base address.
+        authority: a file with the certificate of the authority that is trusted, besides the host's.
+        patience: seconds to ask again while no replica answers.
     """
 
     def __init__(
         self,
         url: str,
         *,
+        authority: Path | None = None,
         patience: float = PATIENCE_SECONDS,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self.url = url
+        self._authority = authority
         self._patience = patience
         self._clock = clock
         self._sleep = sleep
@@ -64,7 +68,7 @@ class Inference:
         while True:
             # One answer has both: what this replica knows, and whether it could ask. A replica
             # that has just started knows nothing yet, which must not pass for "no model".
-            live = self._ask(lambda: send("GET", f"{self.url}/health/live"))
+            live = self._ask(lambda: self._send("GET", "/health/live"))
             for model in live.body["models"]:
                 if model["name"] == name:
                     return Model(model["name"], str(model["version"]))
@@ -84,10 +88,13 @@ class Inference:
             ControlError: the API refuses the body, or has no model.
         """
         answer = self._ask(
-            lambda: send("POST", f"{self.url}/predict", body), passing=(*_NGINX_ALONE, 503)
+            lambda: self._send("POST", "/predict", body), passing=(*_NGINX_ALONE, 503)
         )
         result: dict[str, Any] = answer.body
         return result
+
+    def _send(self, method: str, path: str, body: object = None) -> Answer:
+        return send(method, f"{self.url}{path}", body, authority=self._authority)
 
     def _ask(
         self, request: Callable[[], Answer], passing: tuple[int, ...] = _NGINX_ALONE

@@ -10,7 +10,7 @@ from typing import Any
 
 from control.console import Console, duration, table
 from control.errors import ControlError
-from control.rest import send
+from control.rest import Answer, send
 
 GROUP = "loadtest"
 MACHINE = "loadtest"
@@ -142,13 +142,18 @@ class Result:
 class Locust:
     """The Locust at one address, through what its web page calls.
 
-    Attributes:
+    Args:
         url: the base address.
+        login: user and password.
+        authority: a file with the certificate of the authority that is trusted, besides the host's.
+        console: tells the operator.
     """
 
     def __init__(
         self,
         url: str,
+        login: tuple[str, str],
+        authority: Path,
         console: Console,
         *,
         clock: Callable[[], float] = time.monotonic,
@@ -156,6 +161,8 @@ class Locust:
     ) -> None:
         self.url = url
         self._console = console
+        self.login = login
+        self._authority = authority
         self._clock = clock
         self._sleep = sleep
 
@@ -238,22 +245,30 @@ class Locust:
             self._sleep(_POLL_SECONDS)
 
     def _state(self) -> dict[str, Any]:
-        answer = send("GET", f"{self.url}/stats/requests")
+        answer = self._send("GET", "/stats/requests")
         if answer.status != 200 or not isinstance(answer.body, dict):
             raise ControlError(f"Locust at {self.url} answered {answer.status}: {answer.detail}")
         state: dict[str, Any] = answer.body
         return state
 
     def _post(self, path: str, form: Mapping[str, str] | None = None) -> None:
-        answer = send("POST", f"{self.url}{path}", form=form)
+        answer = self._send("POST", path, form)
         told = answer.body if isinstance(answer.body, dict) else {}
         if answer.status != 200 or told.get("success") is False:
             raise ControlError(
                 f"Locust at {self.url} refused {path}: {told.get('message', answer.detail)}"
             )
 
+    def _send(self, method: str, path: str, form: Mapping[str, str] | None = None) -> Answer:
+        return send(
+            *(method, f"{self.url}{path}"),
+            form=form,
+            login=self.login,
+            authority=self._authority,
+        )
+
     def _csv(self, name: str) -> str:
-        answer = send("GET", f"{self.url}/stats/{name}/csv")
+        answer = self._send("GET", f"/stats/{name}/csv")
         if answer.status != 200:
             raise ControlError(f"Locust at {self.url} answered {answer.status}: {answer.detail}")
         return str(answer.body)

@@ -2,14 +2,13 @@
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from control.airflow import Airflow
 from control.ansible import Ansible
 from control.console import Console, table
-from control.errors import ControlError
 from control.inference import PATIENCE_SECONDS, Inference
 from control.pipeline import DAG_ID, Pipeline
 from control.project import Project
@@ -18,6 +17,8 @@ from control.terraform import Machine
 _AIRFLOW_USER = "admin"
 # Stands in tables for what there is not.
 _NONE = "-"
+# What a browser asks where an address names no port.
+_USUAL_PORTS = {"http": 80, "https": 443}
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,14 @@ class Service:
 
 
 SERVICES = (
+    Service(
+        "portal",
+        "Portal",
+        "all of this on one page, with its health",
+        "portal",
+        user="operator",
+        password_secret="portal_password",  # noqa: S106 - a file's name
+    ),
     Service(
         "inference_api",
         "Inference API",
@@ -126,7 +135,8 @@ class Platform:
         """The address of a service, without a slash at its end."""
         port = self._ports[port_name]
         scheme = "https" if port_name in self._encrypted else "http"
-        return f"{scheme}://{self.machine.address}" + ("" if port == 80 else f":{port}")
+        usual = port == _USUAL_PORTS[scheme]
+        return f"{scheme}://{self.machine.address}" + ("" if usual else f":{port}")
 
     def address_of(self, container: str) -> str:
         """Where users find what runs in a container, "" where they do not."""
@@ -141,7 +151,8 @@ class Platform:
         Args:
             patience: seconds to ask again while no replica answers.
         """
-        return Inference(self.url("inference_api"), patience=patience)
+        authority = self._project.authority
+        return Inference(self.url("inference_api"), authority=authority, patience=patience)
 
     def pipeline(self, console: Console) -> Pipeline:
         """The pipeline, with Airflow's administrator logged in.
@@ -149,7 +160,7 @@ class Platform:
         Raises:
             ControlError: the password's file is not there.
         """
-        password = self._secret("airflow_admin_password")
+        password = self._project.secret("airflow_admin_password")
         airflow = Airflow(self.url("airflow"), _AIRFLOW_USER, password, self._project.authority)
         return Pipeline(airflow, console)
 
@@ -163,8 +174,11 @@ class Platform:
         console.say(f"    POST {inference.url}/predict {json.dumps(body)}")
         console.say(f"    -> {json.dumps(inference.predict(body))}")
 
-    def logins(self) -> list[str]:
+    def logins(self, others: Sequence[Sequence[str]] = ()) -> list[str]:
         """A table of the services with a login, with their passwords.
+
+        Args:
+            others: rows for what is on other machines.
 
         Raises:
             ControlError: the file of one is not there.
@@ -173,20 +187,13 @@ class Platform:
             [
                 service.title,
                 self.url(service.port_name) + service.path,
-                service.shown_user(self._secret),
-                self._secret(service.password_secret),
+                service.shown_user(self._project.secret),
+                self._project.secret(service.password_secret),
             ]
             for service in SERVICES
             if service.password_secret
         ]
-        return table(["Service", "Address", "User", "Password"], rows)
-
-    def _secret(self, name: str) -> str:
-        path = self._project.secrets / name
-        try:
-            return path.read_text().strip()
-        except FileNotFoundError:
-            raise ControlError(f"{path} is missing. Run `make up`, which sets passwords.") from None
+        return table(["Service", "Address", "User", "Password"], [*rows, *map(list, others)])
 
     def summary(self) -> list[str]:
         """Lines that tell what there is now and what to try next."""

@@ -67,6 +67,18 @@ class Project:
         """One file for each generated password."""
         return self.deployment / "secrets"
 
+    def secret(self, name: str) -> str:
+        """Read a generated password.
+
+        Raises:
+            ControlError: its file is not there.
+        """
+        path = self.secrets / name
+        try:
+            return path.read_text().strip()
+        except FileNotFoundError:
+            raise ControlError(f"{path} is missing. Run `make up`, which sets passwords.") from None
+
     @property
     def certificates(self) -> Path:
         """The deployment's own authority, and what the operator puts beside it."""

@@ -7,6 +7,7 @@ import ssl
 import urllib.error
 import urllib.parse
 import urllib.request
+from base64 import b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass
 from http.client import HTTPException
@@ -53,6 +54,7 @@ def send(
     *,
     form: Mapping[str, str] | None = None,
     token: str | None = None,
+    login: tuple[str, str] | None = None,
     authority: Path | None = None,
     timeout: float = TIMEOUT_SECONDS,
 ) -> Answer:
@@ -64,6 +66,7 @@ def send(
         body: sent as JSON, None for none.
         form: sent as the fields of a form where there is no body, None for none.
         token: sent as bearer token, None for none.
+        login: user and password, sent with the request; None for none.
         authority: a file with the certificate of an authority that is trusted besides the host's.
         timeout: seconds to wait for the connection, and for each part of the answer.
 
@@ -80,6 +83,8 @@ def send(
         headers["Content-Type"] = "application/x-www-form-urlencoded"
     if token:
         headers["Authorization"] = f"Bearer {token}"
+    elif login:
+        headers["Authorization"] = f"Basic {b64encode(':'.join(login).encode()).decode()}"
     request = urllib.request.Request(url, data, headers, method=method)  # noqa: S310 - http only
     opener = _opener(authority if url.startswith("https:") else None)
     try:

@@ -160,7 +160,12 @@ class Verbs:
     def passwords(self) -> None:
         """Print address, user and password of every service with a login."""
         terraform = existing_terraform(self.project, self.runner, self.console)
-        for line in self._platform(terraform).logins():
+        others = []
+        load_machine = terraform.machine_of(LOAD_GROUP)
+        if load_machine:
+            locust = self._locust(load_machine)
+            others.append(["Locust", f"{locust.url}/", *locust.login])
+        for line in self._platform(terraform).logins(others):
             self.console.say(line)
 
     def trust(self) -> None:
@@ -363,14 +368,18 @@ class Verbs:
         with steps.step("Make the machine for the clients (Terraform)"):
             machine = self._load_machine(terraform)
         with steps.step("Deploy the clients (Ansible)"):
-            ansible = self._ansible()
-            ansible.play("playbooks/loadtest.yml")
-            port = ansible.variables(machine)["locust_port"]
-        return (
-            terraform,
-            inference,
-            machine,
-            Locust(f"http://{machine.address}:{port}", self.console),
+            self._ansible().play("playbooks/loadtest.yml")
+            locust = self._locust(machine)
+        return terraform, inference, machine, locust
+
+    def _locust(self, machine: Machine) -> Locust:
+        """The Locust on the machine that makes load, logged in."""
+        variables = self._ansible().variables(machine)
+        return Locust(
+            f"https://{machine.address}:{variables['locust_port']}",
+            (variables["locust_user"], self.project.secret("locust_password")),
+            self.project.authority,
+            self.console,
         )
 
     def _make_machines(self, terraform: Terraform, incus: Incus) -> None:

@@ -9,6 +9,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,8 @@ import httpx
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-# Where nobody logs in.
-PLAIN_PORTS = (80, 8000)
+# The data API's.
+PLAIN_PORT = 80
 EXAMPLE: dict[str, Any] = json.loads((REPOSITORY / "control" / "example.json").read_text())
 
 
@@ -93,7 +94,7 @@ class Platform:
 
     def url(self, port: int, path: str = "") -> str:
         """Return an address of the platform."""
-        scheme = "http" if port in PLAIN_PORTS else "https"
+        scheme = "http" if port == PLAIN_PORT else "https"
         return f"{scheme}://{self.address}:{port}{path}"
 
     @property
@@ -101,7 +102,7 @@ class Platform:
         """Return the file with the certificate of the deployment's authority."""
         return REPOSITORY / ".deployment" / "certificates" / "ca.crt"
 
-    @property
+    @cached_property
     def trust(self) -> ssl.SSLContext:
         """Return what certificates are checked with: the deployment's authority alone."""
         return ssl.create_default_context(cafile=str(self.authority))
@@ -112,7 +113,7 @@ class Platform:
 
     def predict(self, body: object = EXAMPLE) -> httpx.Response:
         """Ask for a prediction."""
-        return httpx.post(self.url(8000, "/predict"), json=body, timeout=10)
+        return httpx.post(self.url(8000, "/predict"), json=body, timeout=10, verify=self.trust)
 
     def wait_for(self, what: str, seconds: float, probe: Any) -> float:
         """Wait until `probe()` is true; return how many seconds that took."""

@@ -98,7 +98,9 @@ def test_example_is_predicted(platform: Platform) -> None:
     (prediction,) = answer.json()["predictions"]
     assert prediction["class_number"] in range(7)
     assert answer.json()["model"]["name"] == "modelo1"
-    (model,) = httpx.get(platform.url(8000, "/models"), timeout=10).json()["models"]
+    (model,) = httpx.get(platform.url(8000, "/models"), timeout=10, verify=platform.trust).json()[
+        "models"
+    ]
     assert model["name"] == "modelo1"
     assert model["metrics"]["accuracy"] >= 0.89
 
@@ -124,7 +126,11 @@ def test_wrong_input_is_refused_by_field(platform: Platform, body: object, field
 def test_wrong_bodies_get_4xx_and_harm_nobody(platform: Platform, content: bytes) -> None:
     headers = {"content-type": "application/json"}
     answer = httpx.post(
-        platform.url(8000, "/predict"), content=content, headers=headers, timeout=10
+        platform.url(8000, "/predict"),
+        content=content,
+        headers=headers,
+        timeout=10,
+        verify=platform.trust,
     )
     assert 400 <= answer.status_code < 500
     assert platform.predict().status_code == 200
@@ -133,7 +139,10 @@ def test_wrong_bodies_get_4xx_and_harm_nobody(platform: Platform, content: bytes
 
 def test_unknown_model_is_404(platform: Platform) -> None:
     answer = httpx.post(
-        platform.url(8000, "/select-model"), json={"model_name": "nosuchmodel"}, timeout=10
+        platform.url(8000, "/select-model"),
+        json={"model_name": "nosuchmodel"},
+        timeout=10,
+        verify=platform.trust,
     )
     assert answer.status_code == 404
 
@@ -152,8 +161,8 @@ def test_data_api_contract(platform: Platform) -> None:
         assert httpx.get(f"{base}/data", params=wrong, timeout=10).status_code == 400
 
 
-@pytest.mark.parametrize("port", [5000, 5050, 8080, 8888, 9000, 9001])
-def test_pages_with_a_login_are_encrypted(platform: Platform, port: int) -> None:
+@pytest.mark.parametrize("port", [5000, 5050, 8000, 8080, 8888, 9000, 9001])
+def test_all_but_the_data_api_is_encrypted(platform: Platform, port: int) -> None:
     answer = httpx.get(platform.url(port), verify=platform.trust, timeout=10)
     assert answer.status_code < 500
     with pytest.raises(httpx.ConnectError, match="CERTIFICATE_VERIFY_FAILED"):
@@ -510,7 +519,7 @@ def steady_client(platform: Platform) -> Iterator[list[str]]:
     stop = threading.Event()
 
     def loop() -> None:
-        with httpx.Client(timeout=10) as client:
+        with httpx.Client(timeout=10, verify=platform.trust) as client:
             while not stop.is_set():
                 try:
                     answer = client.post(platform.url(8000, "/predict"), json=EXAMPLE)

@@ -157,12 +157,13 @@ class Deployment:
 
     def target(self, bodies: Sequence[bytes]) -> Target:
         """Predictions of these bodies, through nginx."""
-        return Target.posting(self.address, self._ports["inference_api"], "/predict", bodies)
+        port = self._ports["inference_api"]
+        return Target.posting(self.address, port, "/predict", bodies, self._trust)
 
     @property
     def url(self) -> str:
         """The inference API's address."""
-        return f"http://{self.address}:{self._ports['inference_api']}"
+        return f"https://{self.address}:{self._ports['inference_api']}"
 
     async def rows(self) -> list[dict[str, Any]]:
         """Real observations, from one call of the data API, in random order."""
@@ -183,7 +184,7 @@ class Deployment:
 
     async def production(self) -> dict[str, Any]:
         """The model in production, as the API tells it."""
-        models = await _get(f"{self.url}/models")
+        models = await _get(f"{self.url}/models", trust=self._trust)
         if not models["models"]:
             raise BenchmarkError("No model is in production yet: `make up` trains the first.")
         first: dict[str, Any] = models["models"][0]

@@ -8,6 +8,7 @@ are answered, and latency counts from when a request was due, so waiting is neve
 import asyncio
 import random
 import re
+import ssl
 import time
 from abc import ABC, abstractmethod
 from collections import Counter, deque
@@ -96,20 +97,30 @@ class Target:
         host: an address.
         port: its port.
         requests: whole HTTP/1.1 requests, sent one after the other and over again.
+        trust: what its certificate is checked with, None for plain HTTP.
     """
 
     host: str
     port: int
     requests: Sequence[bytes]
+    trust: ssl.SSLContext | None = None
 
     @classmethod
-    def posting(cls, host: str, port: int, path: str, bodies: Sequence[bytes]) -> "Target":
+    def posting(
+        cls,
+        host: str,
+        port: int,
+        path: str,
+        bodies: Sequence[bytes],
+        trust: ssl.SSLContext | None = None,
+    ) -> "Target":
         """Requests that post JSON bodies to a path."""
         head = f"POST {path} HTTP/1.1\r\nHost: {host}:{port}\r\nContent-Type: application/json\r\n"
         return cls(
             host,
             port,
             [f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body for body in bodies],
+            trust,
         )
 
 
@@ -192,7 +203,10 @@ class _Run(ABC):
         """Open one more connection."""
         loop = asyncio.get_running_loop()
         _, connection = await loop.create_connection(
-            lambda: _Connection(self), self._target.host, self._target.port
+            lambda: _Connection(self),
+            self._target.host,
+            self._target.port,
+            ssl=self._target.trust,
         )
         self.connections.add(connection)
         return connection

@@ -65,7 +65,11 @@ class FakeLocust:
         self.each_second()
 
     def locust(self, screen: Screen) -> Locust:
-        return Locust(self.url, screen, clock=lambda: self.now, sleep=self.sleep)
+        return Locust(
+            *(self.url, ("locust", "right"), Path("ca.crt"), screen),
+            clock=lambda: self.now,
+            sleep=self.sleep,
+        )
 
 
 @pytest.fixture

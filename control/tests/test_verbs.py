@@ -317,7 +317,10 @@ def describe_load_machine(project: Project, runner: FakeRunner) -> Path:
     demand = project.terraform / DEMAND_FILE
     runner.replies["incus query /1.0/instances/loadtest"] = '{"status": "Stopped"}'
     ansible = f"{project.environments}/control/bin/ansible-inventory"
-    runner.replies[f"{ansible} --host loadtest"] = '{"locust_port": 8089}'
+    runner.replies[f"{ansible} --host loadtest"] = json.dumps(
+        {"locust_port": 8089, "locust_user": "locust"}
+    )
+    (project.secrets / "locust_password").write_text("of-locust\n")
 
     def machines(_: str) -> Completed:
         made = {"loadtest": LOAD_MACHINE} if demand.exists() else {}

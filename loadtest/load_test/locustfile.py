@@ -2,6 +2,7 @@
 
 import json
 import random
+import ssl
 import sys
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
@@ -18,6 +19,8 @@ try:
 except SettingsError as problem:
     sys.exit(str(problem))
 ANSWERS = Answers(SETTINGS.model_name)
+# One for all clients: each would take a megabyte and a while to make.
+TRUST = SETTINGS.trust()
 SELECTION = json.dumps({"model_name": SETTINGS.model_name})
 
 _Checked = TypeVar("_Checked")
@@ -27,6 +30,12 @@ class ModelClient(FastHttpUser):
     """One client, with connections and a selection of its own."""
 
     wait_time = between(1, 2.5)
+    insecure = False
+
+    @staticmethod
+    def ssl_context_factory(**_: object) -> ssl.SSLContext:
+        """What every connection checks the target's certificate with."""
+        return TRUST
 
     def __init__(self, environment: Environment) -> None:
         # The web page lets one type any address; load goes to the one that the operator set.

@@ -162,7 +162,9 @@ class Generator:
 
     def __init__(self, settings: Settings, plan: Plan, part: int) -> None:
         target = urlsplit(settings.target_url)
-        self._host, self._port = target.hostname or "", target.port or 80
+        self._host = target.hostname or ""
+        self._trust = settings.trust() if target.scheme == "https" else None
+        self._port = target.port or (443 if self._trust else 80)
         self._answers = Answers(settings.model_name)
         self._requests = [
             f"POST /predict HTTP/1.1\r\nHost: {target.netloc}\r\nX-Model: {settings.model_name}\r\n"
@@ -255,7 +257,7 @@ class Generator:
     async def _open_connection(self) -> None:
         try:
             _, connection = await asyncio.get_running_loop().create_connection(
-                lambda: _Connection(self), self._host, self._port
+                lambda: _Connection(self), self._host, self._port, ssl=self._trust
             )
         except OSError:
             self._open -= 1

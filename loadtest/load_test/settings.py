@@ -1,6 +1,7 @@
 """Settings of the load generator, read from environment variables."""
 
 import os
+import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,11 +19,14 @@ class Settings:
         target_url: `TARGET_URL`, the base address of the inference API.
         model_name: `MODEL_NAME`, the model that clients ask for.
         questions: The bodies of predictions, from the file `QUESTIONS_FILE`, one a line.
+        authority_file: `AUTHORITY_FILE`, with the certificate that the target's is checked with;
+            empty for those that the system trusts.
     """
 
     target_url: str
     model_name: str
     questions: tuple[str, ...]
+    authority_file: str = ""
 
     @classmethod
     def read(cls, environment: Mapping[str, str] = os.environ) -> "Settings":
@@ -42,4 +46,22 @@ class Settings:
             raise SettingsError(f"QUESTIONS_FILE: {error}") from error
         if not questions:
             raise SettingsError(f"QUESTIONS_FILE: {file} is empty")
-        return cls(environment["TARGET_URL"].rstrip("/"), environment["MODEL_NAME"], questions)
+        settings = cls(
+            environment["TARGET_URL"].rstrip("/"),
+            environment["MODEL_NAME"],
+            questions,
+            environment.get("AUTHORITY_FILE", ""),
+        )
+        try:
+            settings.trust()
+        except OSError as error:
+            raise SettingsError(f"AUTHORITY_FILE: {error}") from error
+        return settings
+
+    def trust(self) -> ssl.SSLContext:
+        """What the target's certificate is checked with.
+
+        Raises:
+            OSError: The authority's file is not there, or is none.
+        """
+        return ssl.create_default_context(cafile=self.authority_file or None)

@@ -1,9 +1,12 @@
 """What the tests share: an inference API that answers what a test says."""
 
 import json
+import ssl
+import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,10 +23,12 @@ class FakeApi:
     Attributes:
         answers: Status and body by path.
         asked: Path, body and selection of each request.
+        certificate: What it shows, with its key beside it; None for plain HTTP.
         before_answer: Called before each answer with the number of requests so far.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, certificate: Path | None = None) -> None:
+        self.certificate = certificate
         self.answers: dict[str, tuple[int, Any]] = {
             "/models": (200, MODELS),
             "/select-model": (200, SELECTED),
@@ -57,12 +62,19 @@ class FakeApi:
                 """Keep the tests' output free of requests."""
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        if certificate:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(certificate, certificate.with_suffix(".key"))
+            self._server.socket = context.wrap_socket(
+                self._server.socket, server_side=True, do_handshake_on_connect=False
+            )
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,))
         self._thread.start()
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self._server.server_port}"
+        scheme = "https" if self.certificate else "http"
+        return f"{scheme}://127.0.0.1:{self._server.server_port}"
 
     def close(self) -> None:
         self._server.shutdown()
@@ -73,5 +85,28 @@ class FakeApi:
 @pytest.fixture
 def api() -> Iterator[FakeApi]:
     running = FakeApi()
+    yield running
+    running.close()
+
+
+@pytest.fixture(scope="session")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A certificate of 127.0.0.1 that is its own authority."""
+    folder = tmp_path_factory.mktemp("certificate")
+    make = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -subj /CN=me"
+    subprocess.run(
+        [
+            *(*make.split(), "-addext", "subjectAltName=IP:127.0.0.1"),
+            *("-keyout", folder / "own.key", "-out", folder / "own.crt"),
+        ],
+        check=True,
+        capture_output=True,
+    )
+    return folder / "own.crt"
+
+
+@pytest.fixture
+def sealed_api(certificate: Path) -> Iterator[FakeApi]:
+    running = FakeApi(certificate)
     yield running
     running.close()

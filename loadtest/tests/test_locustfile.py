@@ -18,8 +18,10 @@ LOCUSTFILE = Path(__file__).parents[1] / "load_test" / "locustfile.py"
 QUESTIONS = ['{"Elevation":1}', '{"Elevation":2}', '{"Elevation":3}']
 
 
-def run_locust(api: FakeApi, folder: Path) -> tuple[dict[str, tuple[int, int]], str]:
-    """Run four clients until they have gone through some rounds.
+def run_locust(
+    api: FakeApi, folder: Path, authority: Path | None = None, seconds: float = 30
+) -> tuple[dict[str, tuple[int, int]], str]:
+    """Run four clients until they have gone through some rounds, or the time is over.
 
     Returns:
         The number of requests and of failures by request name, and all that Locust printed.
@@ -29,6 +31,7 @@ def run_locust(api: FakeApi, folder: Path) -> tuple[dict[str, tuple[int, int]], 
         "TARGET_URL": api.url,
         "MODEL_NAME": "modelo1",
         "QUESTIONS_FILE": str(folder / "questions.jsonl"),
+        "AUTHORITY_FILE": str(authority or ""),
         "PYTHONPATH": str(LOCUSTFILE.parents[1]),
     }
     # Stopped by a signal: after a slow start Locust takes a short run time for over at once.
@@ -44,7 +47,7 @@ def run_locust(api: FakeApi, folder: Path) -> tuple[dict[str, tuple[int, int]], 
         stderr=subprocess.STDOUT,
         text=True,
     )
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + seconds
     while len(api.asked) < ROUNDS * 3 and time.monotonic() < deadline:
         time.sleep(0.05)
     locust.terminate()
@@ -65,6 +68,19 @@ def test_clients_ask_in_order_with_rows_that_differ(api: FakeApi, tmp_path: Path
     assert len({body for body, _ in predictions}) > 1
     # The selection travels with the client.
     assert {selection for _, selection in predictions} == {"modelo1"}
+
+
+def test_a_certificate_is_checked(sealed_api: FakeApi, certificate: Path, tmp_path: Path) -> None:
+    counts, printed = run_locust(sealed_api, tmp_path, certificate)
+    assert set(counts) == {"/models", "/select-model", "/predict"}, printed
+    assert all(asked > 0 and failed == 0 for asked, failed in counts.values()), printed
+
+
+def test_a_certificate_from_elsewhere_is_a_failure(sealed_api: FakeApi, tmp_path: Path) -> None:
+    counts, printed = run_locust(sealed_api, tmp_path, seconds=4)
+    assert all(asked == failed > 0 for asked, failed in counts.values()), printed
+    assert "CERTIFICATE_VERIFY_FAILED" in printed
+    assert not sealed_api.asked
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,15 @@ def counted(url: str, processes: int = 1, connections: int = 20) -> Counted:
     return generate(Settings(url, "modelo1", QUESTIONS), plan)
 
 
+def test_a_certificate_is_checked(sealed_api: FakeApi, certificate: Path) -> None:
+    plan = Plan(RATE, SECONDS, 0.3, 1, 20)
+    settings = Settings(sealed_api.url, "modelo1", QUESTIONS, str(certificate))
+    counts = generate(settings, plan)
+    assert counts.ended == {"200": counts.due}
+    from_elsewhere = counted(sealed_api.url)
+    assert from_elsewhere.ended == {"no answer": from_elsewhere.due}
+
+
 def slower_than(counts: Counted, milliseconds: float) -> int:
     return sum(
         number for key, number in counts.latencies.items() if bucket_end_ms(key) > milliseconds

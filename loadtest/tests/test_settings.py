@@ -26,6 +26,9 @@ def test_says_what_is_missing(tmp_path: Path) -> None:
         Settings.read({})
     with pytest.raises(SettingsError, match=r"QUESTIONS_FILE: .*gone"):
         Settings.read(variables(tmp_path / "gone"))
+    (tmp_path / "some").write_text("{}")
+    with pytest.raises(SettingsError, match=r"AUTHORITY_FILE: .*No such file"):
+        Settings.read(variables(tmp_path / "some") | {"AUTHORITY_FILE": "/nowhere/ca.crt"})
     (tmp_path / "empty").touch()
     with pytest.raises(SettingsError, match="is empty"):
         Settings.read(variables(tmp_path / "empty"))

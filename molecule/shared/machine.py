@@ -21,6 +21,8 @@ class Limits:
         memory: bytes.
         memory_and_swap: bytes of both together.
         pids: processes and threads.
+        cpu_weight: weight against others, on the kernel's own scale: 1024 is usual in version 1,
+            and at most 100 in version 2.
     """
 
     cpu_period: int
@@ -28,6 +30,7 @@ class Limits:
     memory: int
     memory_and_swap: int
     pids: int
+    cpu_weight: int
 
 
 @dataclass(frozen=True)
@@ -47,7 +50,7 @@ class Process:
     no_new_privileges: bool
 
 
-# Prints period, quota, memory, memory with swap, and pids; in version 2 swap is counted apart.
+# Prints period, quota, memory, memory with swap, pids and weight. Version 2 counts swap apart.
 _READ_LIMITS = r"""
 group() {
     sed -n "s/^[0-9]*:\([^:]*,\)*$1\(,[^:]*\)*:\(.*\)/\3/p" /proc/%(pid)d/cgroup | head -n 1
@@ -57,11 +60,12 @@ if [ -e cgroup.controllers ]; then
     cd ".$(sed -n 's/^0:://p' /proc/%(pid)d/cgroup)"
     read -r quota period <cpu.max
     memory=$(cat memory.max)
-    echo "$period $quota $memory $((memory + $(cat memory.swap.max))) $(cat pids.max)"
+    echo "$period $quota $memory $((memory + $(cat memory.swap.max)))" \
+        "$(cat pids.max) $(cat cpu.weight)"
 else
     cpu=cpu$(group cpu) memory=memory$(group memory)
     cat "$cpu/cpu.cfs_period_us" "$cpu/cpu.cfs_quota_us" "$memory/memory.limit_in_bytes" \
-        "$memory/memory.memsw.limit_in_bytes" "pids$(group pids)/pids.max"
+        "$memory/memory.memsw.limit_in_bytes" "pids$(group pids)/pids.max" "$cpu/cpu.shares"
 fi
 """
 

@@ -10,6 +10,7 @@ def test_has_the_new_limits(machine: Machine) -> None:
     assert limits.cpu_quota == 5_000
     assert limits.memory == 96 * 1024**2
     assert limits.pids == 77
+    assert limits.cpu_weight > 1024
 
 
 def test_has_the_new_configuration_and_secret(machine: Machine) -> None:

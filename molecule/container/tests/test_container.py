@@ -12,6 +12,7 @@ def test_has_exactly_the_described_limits(machine: Machine) -> None:
     assert (limits.cpu_period, limits.cpu_quota) == (10_000, 2_500)
     assert limits.memory == 64 * 1024**2
     assert limits.pids == 128
+    assert limits.cpu_weight <= 1024
 
 
 def test_the_program_finds_its_secrets(machine: Machine) -> None:

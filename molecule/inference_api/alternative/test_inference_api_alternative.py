@@ -23,6 +23,7 @@ def test_each_has_its_part_of_the_new_budget(machine: Machine, replica: str) -> 
     assert limits.cpu_period == 20_000
     assert limits.cpu_quota == 4_000
     assert limits.memory == 1024**3
+    assert limits.cpu_weight > 1024
 
 
 @pytest.mark.parametrize(("replica", "address"), REPLICAS.items())

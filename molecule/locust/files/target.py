@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import ssl
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -49,4 +50,9 @@ class Target(BaseHTTPRequestHandler):
         """Keep the log free of requests."""
 
 
-ThreadingHTTPServer(("", 8000), Target).serve_forever()
+context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+context.load_cert_chain("/opt/certificates/server.crt", "/opt/certificates/server.key")
+server = ThreadingHTTPServer(("", 8000), Target)
+# The handshake is each connection's own thread's, so that none waits for another's.
+server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
+server.serve_forever()

@@ -12,7 +12,8 @@ from shared.load import run_load
 from shared.machine import Machine
 
 URL = "http://127.0.0.1:8089"
-TARGET = "http://172.30.97.10:8000"
+TARGET = "https://172.30.97.10:8000"
+TRUST = ("--cacert", "/etc/mlops/certificates/ca.crt")
 CONTAINERS = ("locust", "locust-worker-1", "locust-worker-2")
 
 
@@ -33,7 +34,7 @@ def test_clients_ask_the_target_with_rows_of_all_areas(machine: Machine) -> None
     assert set(stats) == {"/models", "/select-model", "/predict", "Aggregated"}
     assert stats["Aggregated"]["num_failures"] == 0
     assert stats["/predict"]["num_requests"] >= 40
-    questions = machine.get_json(f"{TARGET}/asked")
+    questions = machine.get_json(f"{TARGET}/asked", *TRUST)
     assert {len(question) for question in questions} == {12}
     assert len({question["Elevation"] for question in questions}) > 20
     assert {"Rawah", "Commanche"} <= {question["Wilderness_Area"] for question in questions}

@@ -30,4 +30,5 @@ def test_has_the_new_limits(machine: Machine) -> None:
     limits = machine.limits("nginx")
     assert limits.cpu_quota / limits.cpu_period == 0.75
     assert limits.memory == 256 * 1024**2
+    assert limits.cpu_weight > 1024
     assert machine.execute("nginx", "cat", "/proc/sys/net/core/somaxconn").strip() == "2048"

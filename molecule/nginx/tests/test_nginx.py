@@ -93,6 +93,16 @@ def test_connections_to_servers_are_used_again(machine: Machine) -> None:
     assert 1 <= int(opened) <= 10
 
 
+def test_a_guarded_site_is_shown_to_its_user_alone(machine: Machine) -> None:
+    guarded = "http://127.0.0.1:8002"
+    assert machine.http(guarded)[0] == 401
+    assert machine.http(f"{guarded}/health")[0] == 200
+    assert machine.http(guarded, "--user", "keeper:not-the-password")[0] == 401
+    assert machine.http(guarded, "--user", "keeper:Uq4rTy7wEz2xCv9bNm3k")[0] == 200
+    assert machine.mode("/etc/mlops/nginx/login-guarded") == ("0400", "10018", "0")
+    assert "Uq4rTy7wEz2xCv9bNm3k" not in machine.run("cat", "/etc/mlops/nginx/login-guarded")
+
+
 def test_a_sealed_site_is_served_to_those_that_trust_its_authority(machine: Machine) -> None:
     sealed = f"https://{machine.variables['ansible_host']}:8443"
     trust = ("--cacert", "/etc/mlops/certificates/ca.crt")
@@ -101,6 +111,12 @@ def test_a_sealed_site_is_served_to_those_that_trust_its_authority(machine: Mach
         refused = machine.host.run(f"curl --silent --show-error {' '.join(options)} {sealed}")
         assert refused.rc != 0
         assert re.search(reason, refused.stderr)
+
+
+def test_containers_reach_a_sealed_site_in_plain(machine: Machine) -> None:
+    ask = "import urllib.request; print(urllib.request.urlopen('http://172.30.98.2:8444').status)"
+    assert machine.execute("server-2", "python3", "-c", ask).strip() == "200"
+    assert machine.host.run("curl --silent --max-time 5 http://127.0.0.1:8444").rc != 0
 
 
 def test_what_comes_in_plain_to_a_sealed_site_is_redirected(machine: Machine) -> None:
@@ -125,6 +141,7 @@ def test_publishes_its_sites_and_nothing_else(machine: Machine) -> None:
     assert set(machine.containers["nginx"]["HostConfig"]["PortBindings"]) == {
         "8000/tcp",
         "8001/tcp",
+        "8002/tcp",
         "8443/tcp",
     }
 
