@@ -9,13 +9,15 @@ from pathlib import Path
 import httpx
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.responses import FileResponse, HTMLResponse, JSONResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from status_page.checks import PATIENCE_SECONDS, Observer
 from status_page.description import Description
+from status_page.documents import Documents
 
 _HERE = Path(__file__).parent
 _INTERVAL_SECONDS = 5.0
@@ -28,12 +30,15 @@ _HEADERS = {
 }
 
 
-def make_app(description: Description, observer: Observer, interval: float) -> Starlette:
+def make_app(
+    description: Description, observer: Observer, documents: Documents, interval: float
+) -> Starlette:
     """Make the application.
 
     Args:
         description: what the page tells of.
         observer: knows how everything is.
+        documents: the documentation.
         interval: seconds from one look to the next.
     """
     templates = Environment(
@@ -43,6 +48,17 @@ def make_app(description: Description, observer: Observer, interval: float) -> S
     async def page(_: Request) -> Response:
         text = templates.get_template("page.html").render(
             description=description, status=observer.status
+        )
+        return HTMLResponse(text, headers=_HEADERS)
+
+    async def document(request: Request) -> Response:
+        file = documents.find(request.path_params["name"])
+        if file is None:
+            raise HTTPException(404)
+        if file.suffix != ".md":
+            return FileResponse(file, headers=_HEADERS)
+        text = templates.get_template("document.html").render(
+            description=description, document=documents.read(file)
         )
         return HTMLResponse(text, headers=_HEADERS)
 
@@ -65,6 +81,7 @@ def make_app(description: Description, observer: Observer, interval: float) -> S
     return Starlette(
         routes=[
             Route("/", page),
+            Route("/docs/{name:path}", document),
             Route("/status", status),
             Route("/health", health),
             Mount("/static", StaticFiles(directory=_HERE / "static")),
@@ -74,7 +91,7 @@ def make_app(description: Description, observer: Observer, interval: float) -> S
 
 
 def from_environment() -> Starlette:
-    """Make the application from `DESCRIPTION_FILE` and `AIRFLOW_PASSWORD`.
+    """Make the application from `DESCRIPTION_FILE`, `DOCUMENTS_FOLDER` and `AIRFLOW_PASSWORD`.
 
     Raises:
         DescriptionError: the file is missing or incomplete.
@@ -84,4 +101,5 @@ def from_environment() -> Starlette:
     # The services are on the same network: no proxy is between.
     client = httpx.AsyncClient(trust_env=False, timeout=PATIENCE_SECONDS)
     observer = Observer(description, os.environ["AIRFLOW_PASSWORD"], client)
-    return make_app(description, observer, _INTERVAL_SECONDS)
+    documents = Documents(Path(os.environ["DOCUMENTS_FOLDER"]))
+    return make_app(description, observer, documents, _INTERVAL_SECONDS)

@@ -10,8 +10,11 @@ import pytest
 from status_page.app import from_environment, make_app
 from status_page.checks import Observer
 from status_page.description import Description, DescriptionError
+from status_page.documents import Documents
 from tests.conftest import PASSWORD, Services, description, service
 
+# The ones that the platform shows.
+DOCUMENTS = Path(__file__).parents[2] / "docs"
 SERVICE = service("mlflow", "http://mlflow/health")
 
 
@@ -23,7 +26,7 @@ def ask(client: httpx.AsyncClient, path: str, look: bool = True) -> httpx.Respon
         observer = Observer(described, PASSWORD, client)
         if look:
             observer.status = await observer.look()
-        transport = httpx.ASGITransport(make_app(described, observer, 60))
+        transport = httpx.ASGITransport(make_app(described, observer, Documents(DOCUMENTS), 60))
         async with httpx.AsyncClient(transport=transport, base_url="http://portal") as browser:
             return await browser.get(path)
 
@@ -90,6 +93,7 @@ def test_reads_its_description(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     file.write_text(json.dumps(asdict(description(SERVICE))))
     assert Description.read(file) == description(SERVICE)
     monkeypatch.setenv("DESCRIPTION_FILE", str(file))
+    monkeypatch.setenv("DOCUMENTS_FOLDER", str(DOCUMENTS))
     monkeypatch.setenv("AIRFLOW_PASSWORD", PASSWORD)
     assert from_environment().routes
 
@@ -100,3 +104,40 @@ def test_says_what_its_description_lacks(tmp_path: Path, content: str) -> None:
     file.write_text(content)
     with pytest.raises(DescriptionError, match=r"description\.json"):
         Description.read(file)
+
+
+def test_every_link_of_the_documentation_leads_somewhere(client: httpx.AsyncClient) -> None:
+    to_see, seen = ["/docs/README.md"], set[str]()
+    while to_see:
+        page = to_see.pop()
+        seen.add(page)
+        answer = ask(client, page)
+        assert answer.status_code == 200, page
+        if not page.endswith(".md"):
+            continue
+        for link in re.findall(r'(?:href|src)="([^"]+)"', answer.text):
+            address = httpx.URL(f"http://portal{page}").join(link)
+            if address.host != "portal" or not address.path.startswith("/docs/"):
+                continue
+            if address.fragment:
+                assert f'id="{address.fragment}"' in ask(client, address.path).text, link
+            if address.path not in seen:
+                to_see.append(address.path)
+    assert {f"/docs/{file.name}" for file in DOCUMENTS.glob("*.md")} <= seen
+
+
+def test_documents_are_markdown_alone(tmp_path: Path) -> None:
+    (tmp_path / "page.md").write_text("# A *page*\n\n<script>1</script>\n\n| a |\n|---|\n| b |\n")
+    documents = Documents(tmp_path)
+    file = documents.find("page.md")
+    assert file is not None
+    document = documents.read(file)
+    assert document.title == "A page"
+    assert '<h1 id="a-page">' in document.body
+    assert "<td>b</td>" in document.body
+    assert "<script>" not in document.body
+
+
+@pytest.mark.parametrize("name", ["none.md", "../README.md", "%2e%2e/README.md", "/etc/passwd", ""])
+def test_nothing_but_the_documentation_is_shown(client: httpx.AsyncClient, name: str) -> None:
+    assert ask(client, f"/docs/{name}").status_code == 404

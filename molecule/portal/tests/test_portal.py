@@ -45,6 +45,11 @@ def test_the_page_has_it_all(machine: Machine, url: str) -> None:
         assert machine.http(f"{url}{path}")[0] == 200
 
 
+def test_has_the_documentation(machine: Machine, url: str) -> None:
+    status, page = machine.http(f"{url}/docs/README.md")
+    assert (status, '<a href="install.md">' in page) == (200, True)
+
+
 def test_a_service_that_comes_back_is_well_again(machine: Machine, url: str) -> None:
     machine.run("docker", "stop", "--time", "1", "services")
     try:
