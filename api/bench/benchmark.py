@@ -7,8 +7,9 @@ from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
-from bench.deployment import SERVERS, BenchmarkError, Deployment
+from bench.deployment import BenchmarkError, Deployment, Use
 from bench.generator import Load, closed_loop, open_loop
+from bench.peers import SERVERS, Peers
 
 SPLITS = (1, 2, 4)
 BATCHES = (1, 10, 100, 1000)
@@ -19,6 +20,9 @@ _SHARE_FOR_CHANGES = 0.5
 _OVERLOAD = 2.0
 _ALIAS_CHANGES = 10
 _SETTLE_SECONDS = 5.0
+_OK = 200
+# For each of the two operations with a body, and as many that are wrong.
+_FUZZED_EXAMPLES = 5000
 
 
 class Benchmark:
@@ -76,30 +80,37 @@ class Benchmark:
         }
         self._rows = await deployment.rows()
         self._bodies = [json.dumps(row).encode() for row in self._rows]
+        peers = Peers(deployment, self._rows)
         try:
-            self._say("preparing the references")
-            await deployment.prepare_references(self._rows)
-            result["rounds"] = [await self._round(number) for number in range(self._rounds)]
+            self._say("preparing the peers")
+            await peers.prepare()
+            result["rounds"] = [await self._round(number, peers) for number in range(self._rounds)]
             # The last round ended with one replica or with four; both are looked at closer.
             await self._scale(1)
             result["batches"] = {str(size): await self._batch(size) for size in BATCHES}
             result["overload"] = {"1": await self._overload(1, result)}
             await self._scale(4)
             result["overload"]["4"] = await self._overload(4, result)
+            result["fuzzing"] = await self._fuzzing()
             result["changes"] = await self._changes(_capacity(result, 4) * _SHARE_FOR_CHANGES)
         finally:
-            await deployment.remove_references()
+            await peers.remove()
             await deployment.scale(len(before))
         return result
 
-    async def _round(self, number: int) -> dict[str, Any]:
-        splits = {}
+    async def _round(self, number: int, peers: Peers) -> dict[str, Any]:
+        measured: dict[str, Any] = {"splits": {}}
         for replicas in SPLITS if number % 2 == 0 else SPLITS[::-1]:
             await self._scale(replicas)
-            splits[str(replicas)] = await self._split()
+            measured["splits"][str(replicas)] = {
+                **await self._split(),
+                "peers": {kind: await self._peer(kind, peers) for kind in SERVERS},
+            }
             if replicas == 1:
-                references = await self._references()
-        return {"splits": splits, "references": references}
+                rows = await peers.bare_loop(self._seconds)
+                self._say(f"  bare loop over the model: {rows:,.0f} rows/s")
+                measured["bare_loop"] = {"per_second": round(rows, 1)}
+        return measured
 
     async def _scale(self, replicas: int) -> None:
         """Have so many replicas, each with its exact share as the kernel tells it."""
@@ -127,19 +138,13 @@ class Benchmark:
             "at_70_percent": at_share.figures(),
         }
 
-    async def _references(self) -> dict[str, Any]:
-        measured: dict[str, Any] = {}
-        rows = await self._deployment.bare_loop(self._cpus, self._cpu_period, self._seconds)
-        measured["bare_loop"] = {"per_second": round(rows, 1)}
-        self._say(f"  bare loop over the model: {rows:,.0f} rows/s")
-        for kind in SERVERS:
-            async with self._deployment.server(
-                kind, self._cpus, self._cpu_period, self._bodies
-            ) as target:
-                load = await closed_loop(target, _CONNECTIONS, self._seconds)
-            self._tell(kind, load)
-            measured[kind] = load.figures()
-        return measured
+    async def _peer(self, kind: str, peers: Peers) -> dict[str, Any]:
+        async with peers.serving(kind) as target:
+            load = await closed_loop(target, _CONNECTIONS, self._seconds)
+        self._tell(kind, load)
+        if set(load.statuses) != {_OK}:
+            raise BenchmarkError(f"{kind} does not predict: {dict(load.statuses)}")
+        return load.figures()
 
     async def _batch(self, size: int) -> dict[str, Any]:
         lists = [
@@ -159,12 +164,14 @@ class Benchmark:
             self._deployment.target(self._bodies), rate, asyncio.sleep(self._overload_seconds)
         )
         self._tell(f"twice the capacity ({rate:,.0f}/s)", load)
-        after = await self._deployment.uses()
-        return {
-            **load.figures(),
-            "memory_bytes": {"before": _memory(before), "after": _memory(after)},
-            "restarts": _restarts(after) - _restarts(before),
-        }
+        return {**load.figures(), **_grown(before, await self._deployment.uses())}
+
+    async def _fuzzing(self) -> dict[str, Any]:
+        """Requests that nobody thought of; each answer is checked by what sends them."""
+        before = await self._deployment.uses()
+        statuses = await self._deployment.fuzz(_FUZZED_EXAMPLES)
+        self._say(f"  fuzzing: {sum(statuses.values()):,} requests: {statuses}")
+        return {"statuses": statuses, **_grown(before, await self._deployment.uses())}
 
     async def _changes(self, rate: float) -> dict[str, Any]:
         """What clients notice of deaths, of other models, of other numbers and images."""
@@ -245,9 +252,13 @@ def _capacity(result: dict[str, Any], replicas: int) -> float:
     return float(sum(rates) / len(rates))
 
 
-def _memory(uses: dict[str, tuple[int, int]]) -> int:
-    return sum(memory for memory, _ in uses.values())
-
-
-def _restarts(uses: dict[str, tuple[int, int]]) -> int:
-    return sum(starts for _, starts in uses.values())
+def _grown(before: dict[str, Use], after: dict[str, Use]) -> dict[str, Any]:
+    """What a load did to the replicas, all together."""
+    return {
+        "memory_bytes": {
+            "before": sum(use.memory_bytes for use in before.values()),
+            "after": sum(use.memory_bytes for use in after.values()),
+        },
+        "restarts": sum(use.restarts for use in after.values())
+        - sum(use.restarts for use in before.values()),
+    }

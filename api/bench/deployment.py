@@ -6,25 +6,20 @@ import os
 import random
 import shlex
 import ssl
+import sys
 import tempfile
 import time
 import urllib.request
 from base64 import b64encode
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from bench.generator import Target
 
-_PREFIX = "inference-api-"
-_WORKER = "airflow-worker-1"
-_DAGS = "/opt/airflow/dags"
-_API = Path(__file__).resolve().parents[1]
-# A folder on the machine for the references, and the port that one of them is published on.
-_REMOTE = "/tmp/mlops-benchmark"  # noqa: S108 - made anew by root, and removed
-_REFERENCE_PORT = 18000
+REPLICA_PREFIX = "inference-api-"
+
 # Its data is nobody else's: groups of the data API are independent.
 _GROUP = 10
 _COMMAND_SECONDS = 900.0
@@ -52,6 +47,19 @@ class Replica:
     memory_bytes: int
 
 
+@dataclass(frozen=True)
+class Use:
+    """What a replica uses.
+
+    Attributes:
+        memory_bytes: memory that is its own.
+        restarts: how often it was started again.
+    """
+
+    memory_bytes: int
+    restarts: int
+
+
 class Deployment:
     """The platform on one machine, and this repository's commands for it.
 
@@ -76,10 +84,11 @@ class Deployment:
         mlflow_password: str,
     ) -> None:
         self.address = address
-        self._ports = ports
+        self.ports = ports
         self._ssh = list(ssh)
         self._top = top
         self._ansible_playbook = ansible_playbook
+        self._authority = authority
         self._trust = ssl.create_default_context(cafile=str(authority))
         self._mlflow_login = b64encode(f"admin:{mlflow_password}".encode()).decode()
 
@@ -92,6 +101,11 @@ class Deployment:
             BenchmarkError: it failed.
         """
         return await _run([*self._ssh, f"sudo bash -c {shlex.quote(command)}"], stdin)
+
+    async def copy(self, folder: Path, name: str, to: str) -> None:
+        """Copy a folder of this repository into one on the machine."""
+        packed = await _run(["tar", "-C", str(folder), "--exclude", "__pycache__", "-c", name])
+        await self.run(f"tar -C {to} -x", packed)
 
     async def describe(self) -> dict[str, Any]:
         """What the figures were measured on."""
@@ -113,7 +127,7 @@ class Deployment:
     async def replicas(self) -> list[Replica]:
         """The running replicas, with the limits that the kernel's control groups have."""
         script = f"""
-            for name in $(docker ps --format '{{{{.Names}}}}' --filter name=^{_PREFIX}); do
+            for name in $(docker ps --format '{{{{.Names}}}}' --filter name=^{REPLICA_PREFIX}); do
                 echo $name $(docker exec $name sh -c '
                     cd /sys/fs/cgroup
                     if [ -f cpu.max ]; then cat cpu.max memory.max
@@ -140,10 +154,10 @@ class Deployment:
         """End a container's process as the kernel would; Docker starts it again."""
         await self.run(f"kill -KILL $(docker inspect --format '{{{{.State.Pid}}}}' {name})")
 
-    async def uses(self) -> dict[str, tuple[int, int]]:
-        """For each replica the memory in use in bytes and how often it was started again."""
+    async def uses(self) -> dict[str, Use]:
+        """What each replica uses, by its container."""
         script = f"""
-            for name in $(docker ps --format '{{{{.Names}}}}' --filter name=^{_PREFIX}); do
+            for name in $(docker ps --format '{{{{.Names}}}}' --filter name=^{REPLICA_PREFIX}); do
                 echo $name $(docker exec $name sh -c '
                     cd /sys/fs/cgroup
                     [ -f memory.stat ] && file=memory.stat || file=memory/memory.stat
@@ -151,24 +165,27 @@ class Deployment:
                     $(docker inspect --format '{{{{.RestartCount}}}}' $name)
             done"""
         lines = (await self.run(script)).decode().splitlines()
-        return {name: (int(used), int(starts)) for name, used, starts in map(str.split, lines)}
+        return {name: Use(int(used), int(starts)) for name, used, starts in map(str.split, lines)}
 
     # --- the inference API
 
     def target(self, bodies: Sequence[bytes]) -> Target:
         """Predictions of these bodies, through nginx."""
-        port = self._ports["inference_api"]
-        return Target.posting(self.address, port, "/predict", bodies, self._trust)
+        return self.posting(self.ports["inference_api"], "/predict", bodies)
+
+    def posting(self, port: int, path: str, bodies: Sequence[bytes]) -> Target:
+        """Requests by HTTPS to a port of the machine."""
+        return Target.posting(self.address, port, path, bodies, self._trust)
 
     @property
     def url(self) -> str:
         """The inference API's address."""
-        return f"https://{self.address}:{self._ports['inference_api']}"
+        return f"https://{self.address}:{self.ports['inference_api']}"
 
     async def rows(self) -> list[dict[str, Any]]:
         """Real observations, from one call of the data API, in random order."""
         example = json.loads((self._top / "control" / "example.json").read_text())
-        base = f"http://{self.address}:{self._ports['data_api']}"
+        base = f"http://{self.address}:{self.ports['data_api']}"
         await _get(f"{base}/restart_data_generation?group_number={_GROUP}")
         answer = await _get(f"{base}/data?group_number={_GROUP}")
         # The columns come in the order of the contract, with the class last.
@@ -190,6 +207,23 @@ class Deployment:
         first: dict[str, Any] = models["models"][0]
         return first
 
+    async def fuzz(self, examples: int) -> dict[str, int]:
+        """Send requests drawn from the OpenAPI document, and give the answers by status.
+
+        Args:
+            examples: for each operation with a body, and as many that are wrong.
+
+        Raises:
+            BenchmarkError: an answer is not what the document says.
+        """
+        printed = await _run(
+            [sys.executable, "-m", "tests.fuzzing", self.url, str(examples)],
+            cwd=self._top / "api",
+            env={"REQUESTS_CA_BUNDLE": str(self._authority)},
+        )
+        statuses: dict[str, int] = json.loads(printed)
+        return statuses
+
     async def scale(self, replicas: int) -> None:
         """Cut the budget into another number of replicas, as `make scale` does it."""
         await _run(["make", "scale", f"REPLICAS={replicas}"], cwd=self._top)
@@ -208,7 +242,7 @@ class Deployment:
                     *("--extra-vars", f"inference_api_source={source}"),
                 ],
                 cwd=self._top / "ansible",
-                path=self._ansible_playbook.parent,
+                env={"PATH": f"{self._ansible_playbook.parent}:{os.environ['PATH']}"},
             )
 
     # --- MLflow
@@ -230,125 +264,29 @@ class Deployment:
         return {one["alias"]: one["version"] for one in found["registered_model"]["aliases"]}
 
     async def _mlflow(self, path: str, body: object = None) -> Any:
-        url = f"https://{self.address}:{self._ports['mlflow']}/api/2.0/mlflow/{path}"
+        url = f"https://{self.address}:{self.ports['mlflow']}/api/2.0/mlflow/{path}"
         headers = {"Authorization": f"Basic {self._mlflow_login}"}
         return await _get(url, body, headers, self._trust)
 
-    # --- the references
-
-    async def prepare_references(self, rows: list[dict[str, Any]]) -> None:
-        """Lay down what the references need: programs, rows, graph, estimator."""
-        await self.run(f"rm -rf {_REMOTE}; mkdir -m 0755 {_REMOTE}")
-        await self.run(f"tar -C {_REMOTE} -x", await _run(["tar", "-C", str(_API), "-c", "bench"]))
-        await self.run(f"cat > {_REMOTE}/rows.json", json.dumps(rows).encode())
-        model = await self.production()
-        # A replica's own copy of the version in production.
-        replica = (await self.replicas())[0].name
-        pattern = f"/var/cache/inference_api/models/{model['name']}@{model['version']}@*"
-        await self.run(
-            f"mkdir {_REMOTE}/model && docker exec {replica} sh -c 'tar -C {pattern} -c .' "
-            f"| tar -C {_REMOTE}/model -x && chmod -R a+rX {_REMOTE}/model"
-        )
-        await self.run(
-            f"docker exec --interactive --workdir {_DAGS} {_WORKER} with-secrets python - "
-            f"> {_REMOTE}/estimator.pickle",
-            (_API / "bench" / "references" / "fit_estimator.py").read_bytes(),
-        )
-
-    async def bare_loop(self, cpus: float, period: int, seconds: float) -> float:
-        """Rows a second of the bare loop over the model."""
-        image = await self._image(f"{_PREFIX}1")
-        printed = await self.run(
-            f"docker run --rm {_limits(cpus, period)} --volume {_REMOTE}:{_REMOTE}:ro "
-            f"--env PYTHONPATH={_REMOTE} --entrypoint python {image} "
-            f"-m bench.references.bare_loop {_REMOTE}/model "
-            f"{_REMOTE}/rows.json {seconds}"
-        )
-        return float(json.loads(printed)["per_second"])
-
-    @asynccontextmanager
-    async def server(
-        self, kind: str, cpus: float, period: int, bodies: Sequence[bytes]
-    ) -> AsyncIterator[Target]:
-        """Have a server of the references running, published without nginx before it.
-
-        Args:
-            kind: one of `SERVERS`.
-            cpus: its processors.
-            period: of the scheduler, in microseconds.
-            bodies: what it is to predict.
-        """
-        image, environment = SERVERS[kind]
-        name = f"benchmark-{kind.replace('_', '-')}"
-        await self.run(
-            f"docker run --detach --rm --name {name} {_limits(cpus, period)} "
-            f"--publish {_REFERENCE_PORT}:8000 --volume {_REMOTE}:{_REMOTE}:ro {environment} "
-            f"--entrypoint python {await self._image(image)} "
-            f"-m uvicorn bench.references.{kind}:app --host 0.0.0.0 --port 8000 "
-            "--no-access-log --log-level warning"
-        )
-        try:
-            await self._wait_until_listening(name)
-            yield Target.posting(self.address, _REFERENCE_PORT, "/predict", bodies)
-        finally:
-            await self.run(f"docker rm --force {name}")
-
-    async def remove_references(self) -> None:
-        """Remove what the references needed."""
-        await self.run(f"rm -rf {_REMOTE}")
-
-    async def _wait_until_listening(self, name: str) -> None:
-        deadline = time.monotonic() + _HEALTHY_SECONDS
-        while time.monotonic() < deadline:
-            try:
-                await _get(f"http://{self.address}:{_REFERENCE_PORT}/openapi.json")
-            except OSError:
-                await asyncio.sleep(0.5)
-            else:
-                return
-        log = (await self.run(f"docker logs --tail 20 {name} 2>&1")).decode()
-        raise BenchmarkError(f"{name} does not answer:\n{log}")
-
-    async def _image(self, container: str) -> str:
-        shown = await self.run(f"docker inspect --format '{{{{.Config.Image}}}}' {container}")
-        return shown.decode().strip()
-
-
-# The references with an application, by their program in `references/`: the container whose image
-# each runs in, and its options.
-SERVERS = {
-    "fastapi_onnx": (
-        f"{_PREFIX}1",
-        f"--env PYTHONPATH={_REMOTE} --env MODEL_FOLDER={_REMOTE}/model",
-    ),
-    "sklearn_pandas": (
-        _WORKER,
-        f"--volume /srv/mlops/airflow/dags:{_DAGS}:ro --env PYTHONPATH={_REMOTE}:{_DAGS} "
-        f"--env ESTIMATOR={_REMOTE}/estimator.pickle",
-    ),
-}
-
-
-def _limits(cpus: float, period: int) -> str:
-    return f"--cpu-period {period} --cpu-quota {round(cpus * period)} --memory 10g --user 65534"
-
 
 async def _run(
-    command: Sequence[str], stdin: bytes = b"", cwd: Path | None = None, path: Path | None = None
+    command: Sequence[str],
+    stdin: bytes = b"",
+    cwd: Path | None = None,
+    env: dict[str, str] | None = None,
 ) -> bytes:
     """Run a command and give what it prints.
 
     Raises:
         BenchmarkError: it failed or took too long.
     """
-    environment = {**os.environ, "PATH": f"{path}:{os.environ['PATH']}"} if path else None
     process = await asyncio.create_subprocess_exec(
         *command,
         stdin=asyncio.subprocess.PIPE if stdin else asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
         cwd=cwd,
-        env=environment,
+        env={**os.environ, **(env or {})},
     )
     try:
         printed, errors = await asyncio.wait_for(

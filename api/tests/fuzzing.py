@@ -5,6 +5,7 @@ document as well: no 5xx, a documented status, the documented shape, and no 2xx 
 """
 
 import argparse
+import json
 from collections import Counter
 from contextlib import suppress
 from typing import Any
@@ -75,13 +76,13 @@ def _fuzz_operation(
 
 
 def main() -> None:
-    """Fuzz one API and print how it answered."""
+    """Fuzz one API and print how often it answered with each status, as JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("url")
     parser.add_argument("examples", type=int)
     given_ = parser.parse_args()
     statuses = fuzz(given_.url, given_.examples, derandomize=False)
-    print(f"{statuses.total()} requests: {dict(sorted(statuses.items()))}")
+    print(json.dumps(dict(sorted(statuses.items()))))
 
 
 if __name__ == "__main__":

@@ -26,7 +26,17 @@ def load(rate: float, **changes: Any) -> dict[str, Any]:
 
 def split(replicas: int, rate: float) -> dict[str, Any]:
     limit = {"cpus": 0.5 / replicas, "cpu_period": 10000, "memory_bytes": 10 * 2**30 // replicas}
-    return {"limits": [limit], "capacity": load(rate), "at_70_percent": load(rate * 0.7)}
+    peers = {
+        "fastapi_onnx": load(1000.0),
+        "mlflow_models_serve": load(100.0),
+        "sklearn_pandas": load(10.0),
+    }
+    return {
+        "limits": [limit],
+        "capacity": load(rate),
+        "at_70_percent": load(rate * 0.7),
+        "peers": peers,
+    }
 
 
 @pytest.fixture
@@ -34,11 +44,7 @@ def figures() -> dict[str, Any]:
     rounds = [
         {
             "splits": {str(count): split(count, rate) for count, rate in rates.items()},
-            "references": {
-                "bare_loop": {"per_second": 8000.0},
-                "fastapi_onnx": load(1000.0),
-                "sklearn_pandas": load(10.0),
-            },
+            "bare_loop": {"per_second": 8000.0},
         }
         for rates in ({1: 3900.0, 2: 3600.0, 4: 2000.0}, {1: 4100.0, 2: 3600.0, 4: 2000.0})
     ]
@@ -61,16 +67,27 @@ def figures() -> dict[str, Any]:
         "rounds": rounds,
         "batches": {"1": load(400.0, rows_per_second=400), "10": load(90.0, rows_per_second=900)},
         "overload": {"1": overload | {"memory_bytes": memory, "restarts": 0}},
+        "fuzzing": {
+            "statuses": {"200": 900, "404": 20, "422": 1080},
+            "memory_bytes": memory,
+            "restarts": 0,
+        },
         "changes": {"ten changes of the model": changed, "another image": load(9.0, failed=3)},
     }
 
 
 def test_ratios_and_spreads_are_computed(figures: dict[str, Any]) -> None:
     page = render(figures)
-    assert "| one replica, through nginx | 4,000 | 3,900 to 4,100 | 1 |  |" in page
-    assert "| ours is 4.0 times | aim at least 3 times: reached |" in page
-    assert "| ours is 400.0 times | aim at least 200 times: reached |" in page
-    assert "| ours is 50% | aim at least 45%: reached |" in page
+    assert "| what | 1 x 0.5 | 2 x 0.25 | 4 x 0.125 | aim for one |" in page
+    assert "| this inference API | 4,000 | 3,600 | 2,000 |  |" in page
+    rows = {line.split(" | ")[0]: line for line in page.splitlines()}
+    onnx = rows["| FastAPI, pydantic and ONNX Runtime"]
+    assert "| 1,000 (ours: 4.0 times) | 1,000 (ours: 3.6 times) | 1,000 (ours: 2.0 times) |" in onnx
+    assert onnx.endswith("| aim 3 times: reached |")
+    assert rows["| `mlflow models serve`"].endswith("| 100 (ours: 20.0 times) |  |")
+    sklearn = rows["| FastAPI, pandas and scikit-learn"]
+    assert "| 10 (ours: 400.0 times) |" in sklearn
+    assert "| 8,000 (ours: 50%) |  |  | aim at least 45%: reached |" in page
     assert "| 2 x 0.25 | 3,600 | 3,600 to 3,600 | 90% (aim 85%: reached) |" in page
 
 
@@ -93,5 +110,13 @@ def test_overload_tells_refusals_from_what_must_not_be(figures: dict[str, Any]) 
 
 def test_every_figure_counts(figures: dict[str, Any]) -> None:
     page = render(figures)
-    figures["rounds"][1]["references"]["sklearn_pandas"]["per_second"] = 20.0
+    figures["rounds"][1]["splits"]["4"]["peers"]["sklearn_pandas"]["per_second"] = 20.0
     assert render(figures) != page
+
+
+def test_fuzzing_is_told(figures: dict[str, Any]) -> None:
+    page = render(figures)
+    assert (
+        "2,000 requests, half of them wrong in some way: 900 x 200, 20 x 404, 1,080 x 422" in page
+    )
+    assert "200 -> 201 MiB; restarts: 0." in page
