@@ -27,5 +27,6 @@ def run_load(machine: Machine, url: str, users: int, host: str = "") -> dict[str
     assert status == 200
     # Workers report every three seconds.
     machine.shell("sleep 4")
-    counted = machine.get_json(f"{url}/stats/requests")["stats"]
-    return {entry["name"]: entry for entry in counted}
+    counted = machine.get_json(f"{url}/stats/requests")
+    print(f"errors that clients met with: {counted['errors']}")
+    return {entry["name"]: entry for entry in counted["stats"]}

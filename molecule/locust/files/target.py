@@ -50,9 +50,15 @@ class Target(BaseHTTPRequestHandler):
         """Keep the log free of requests."""
 
 
+class Server(ThreadingHTTPServer):
+    """Takes a whole crowd of clients that come at the same moment."""
+
+    request_queue_size = 256
+
+
 context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
 context.load_cert_chain("/opt/certificates/server.crt", "/opt/certificates/server.key")
-server = ThreadingHTTPServer(("", 8000), Target)
+server = Server(("", 8000), Target)
 # The handshake is each connection's own thread's, so that none waits for another's.
 server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
 server.serve_forever()
