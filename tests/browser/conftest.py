@@ -13,7 +13,15 @@ from urllib.parse import urlsplit
 
 import pytest
 from PIL import Image
-from playwright.sync_api import Browser, BrowserContext, Page, Playwright, expect, sync_playwright
+from playwright.sync_api import (
+    Browser,
+    BrowserContext,
+    Error,
+    Page,
+    Playwright,
+    expect,
+    sync_playwright,
+)
 
 DEPLOYMENT = Path(__file__).resolve().parents[2] / ".deployment"
 # Debian's; a wrapper that is found at the same place on every release.
@@ -21,6 +29,9 @@ CHROMIUM = "/usr/bin/chromium"
 WIDTH, HEIGHT = 1280, 800
 PATIENCE_SECONDS = 30
 LOAD_SECONDS = 3.0
+# Something else may be at work on the machine; the limit is for an idle one.
+LOADS = 3
+WRONG_PASSWORD = "not-the-password"
 # The data API's.
 PLAIN_PORT = 80
 
@@ -146,6 +157,53 @@ def open_page(browser: Browser, deployment: Deployment) -> Iterator[Opener]:
 @pytest.fixture
 def page(open_page: Opener) -> Page:
     return open_page()
+
+
+def with_login(url: str, user: str, password: str) -> str:
+    """Return an address with the login that the browser would ask for."""
+    return url.replace("://", f"://{user}:{password}@", 1)
+
+
+def log_in_with_the_browser(page: Page, url: str, user: str, password: str) -> None:
+    """Open a page whose login the browser itself asks for."""
+    # With Playwright's `http_credentials`, MLflow's page hangs at its worker.
+    page.goto(with_login(url, user, password), wait_until="commit")
+    # A script may not ask an address with a login for anything; the browser keeps the login.
+    page.goto(url)
+
+
+def status_of(page: Page, url: str) -> int:
+    """Open an address and return the status of its answer."""
+    statuses: list[int] = []
+    page.on("response", lambda response: statuses.append(response.status))
+    try:
+        page.goto(url)
+    except Error as error:
+        # Where the browser asks for a login, and nobody gives one.
+        if "ERR_INVALID_AUTH_CREDENTIALS" not in error.message:
+            raise
+        return 401
+    return statuses[0]
+
+
+def assert_refused(open_page: Opener, url: str, user: str) -> None:
+    """Check that a page opens neither without a login nor with a wrong one."""
+    for wrong in (url, with_login(url, user, WRONG_PASSWORD)):
+        assert status_of(open_page(), wrong) == 401
+
+
+def measure_first_load(open_empty: Callable[[], Page], url: str, name: str) -> None:
+    """Check how long a page takes in a browser that has nothing of it yet."""
+    seconds: list[float] = []
+    while len(seconds) < LOADS and min(seconds, default=LOAD_SECONDS + 1) > LOAD_SECONDS:
+        page = open_empty()
+        page.goto(url, wait_until="load")
+        loaded = "performance.getEntriesByType('navigation')[0].loadEventEnd"
+        # A page may lead on to another, which is then the one that is waited for.
+        page.wait_for_function(f"{loaded} > 0")
+        seconds.append(float(page.evaluate(loaded)) / 1000)
+    figures.append((name, min(seconds)))
+    assert min(seconds) <= LOAD_SECONDS, seconds
 
 
 Photographer = Callable[[Page, str], None]
