@@ -19,6 +19,8 @@ from control.terraform import tools_path
 
 # The store's tests of `dags/` start a database server of their own.
 TEST_PACKAGES = ("postgresql",)
+# The browser of the tests in a browser, and what has it trust an authority.
+BROWSER_PACKAGES = ("chromium", "libnss3-tools")
 # Of what a failed check printed, the end is repeated after everything else, and after it, where it
 # is seen even if the output is cut, the place where it went wrong: with Ansible that is often far
 # from the end.
@@ -53,6 +55,10 @@ class PythonPackage:
         return self.environment if self.folder == "." else self.folder
 
 
+# Those of the platform run them, while it is there.
+BROWSER_TESTS = PythonPackage(
+    "tests/browser", (".",), (), "tests/browser/requirements.txt", "browser"
+)
 PYTHON_PACKAGES = (
     # What runs on the control host, and the tests of the whole platform.
     PythonPackage(
@@ -83,6 +89,7 @@ PYTHON_PACKAGES = (
         "loadtest/requirements-test.txt",
         "loadtest",
     ),
+    BROWSER_TESTS,
 )
 
 
@@ -176,8 +183,9 @@ class Suite:
             # Before the roles: what it builds from nothing, their scenarios take from an archive.
             Layer(
                 "platform",
-                "the whole platform: deployment, second deployment, DAGs, scaling, faults, restart",
-                "35 minutes where nothing is deployed yet, 25 otherwise",
+                "the whole platform: deployment, second deployment, DAGs, every page in a browser, "
+                "scaling, faults, restart",
+                "40 minutes where nothing is deployed yet, 30 otherwise",
                 1,
                 self._platform,
             ),
@@ -408,6 +416,10 @@ class Suite:
 
     def _platform(self) -> Iterator[Check]:
         control = self._environments.ensure_control()
+        self._environments.ensure(
+            BROWSER_TESTS.environment, self._project.root / BROWSER_TESTS.lock
+        )
+        self._packages.ensure(BROWSER_PACKAGES)
         yield Check(
             "pytest tests/",
             ([control.python, "-m", "pytest", "-v", "--capture=no", "tests"],),

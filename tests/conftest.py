@@ -17,6 +17,8 @@ import httpx
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+# They have an environment of their own; `browse` runs them.
+collect_ignore = ["browser"]
 # The data API's.
 PLAIN_PORT = 80
 EXAMPLE: dict[str, Any] = json.loads((REPOSITORY / "control" / "example.json").read_text())
@@ -50,6 +52,13 @@ def run(command: str, *, timeout: float = 1800, folder: Path = REPOSITORY) -> Ru
         lines.append(line)
     status = process.wait(timeout=timeout)
     return Run("".join(lines), status, time.monotonic() - began)
+
+
+def browse(address: str, file: str) -> Run:
+    """Run tests in a browser on the pages at an address."""
+    folder = "tests/browser"
+    pytest = f".venvs/browser/bin/python -m pytest --confcutdir={folder} -v --capture=no"
+    return run(f"{pytest} {folder}/{file} --address={address}")
 
 
 @dataclass

@@ -19,7 +19,7 @@ from typing import Any
 import httpx
 import pytest
 
-from conftest import EXAMPLE, REPOSITORY, Platform, run
+from conftest import EXAMPLE, REPOSITORY, Platform, browse, machines, run
 
 DAGS = {"Borrar_datos", "Cargar_datos", "Entrenamiento_mode", "Procesa_data", "Flujo_completo"}
 INFERENCE_CPUS = 0.5
@@ -456,6 +456,10 @@ def test_the_notebooks_run_is_in_mlflow(platform: Platform) -> None:
         assert [file["path"] for file in files.json()["files"]] == ["confusion_matrix.png"]
 
 
+def test_every_page_in_a_browser(platform: Platform) -> None:
+    assert browse(platform.address, "test_pages.py").status == 0
+
+
 # --- models ---------------------------------------------------------------------------------
 
 
@@ -605,6 +609,11 @@ def test_load_from_a_machine_of_its_own(platform: Platform) -> None:
     refused = platform.make("loadtest USERS=many DURATION=60")
     assert refused.status != 0
     assert "USERS must be a whole number" in refused.output
+    assert_limits(platform, 2)
+
+
+def test_locusts_page_in_a_browser(platform: Platform) -> None:
+    assert browse(machines()["loadtest"]["address"], "test_locust_page.py").status == 0
     assert_limits(platform, 2)
 
 

@@ -9,7 +9,7 @@ from control.errors import Interrupted
 from control.packages import Packages
 from control.project import Project
 from control.runner import Completed
-from control.testing import PYTHON_PACKAGES, Suite
+from control.testing import BROWSER_PACKAGES, PYTHON_PACKAGES, TEST_PACKAGES, Suite
 from control.tests.conftest import FakeRunner, Screen
 
 
@@ -17,13 +17,15 @@ from control.tests.conftest import FakeRunner, Screen
 def tests(project: Project, runner: FakeRunner, screen: Screen) -> Suite:
     for package in PYTHON_PACKAGES:
         lock = project.root / package.lock
-        lock.parent.mkdir(exist_ok=True)
+        lock.parent.mkdir(parents=True, exist_ok=True)
         lock.write_text("uv==1 --hash=sha256:00\n")
     (project.ansible / "playbooks" / "scale.yml").touch()
     scenario = project.root / "molecule" / "redis" / "molecule.yml"
     scenario.parent.mkdir(parents=True)
     scenario.touch()
-    runner.replies["dpkg-query"] = "postgresql installed\n"
+    runner.replies["dpkg-query"] = "".join(
+        f"{name} installed\n" for name in (*TEST_PACKAGES, *BROWSER_PACKAGES)
+    )
 
     def make_environment(command: str) -> Completed:
         Path(command.split()[-1]).mkdir(parents=True)
@@ -69,6 +71,17 @@ def test_layers_run_in_order_and_are_counted(
         assert part in ran
     assert ran.count("mypy --strict") == len(PYTHON_PACKAGES)
     assert ran.count("-m pytest -q") == sum(bool(package.tests) for package in PYTHON_PACKAGES)
+
+
+def test_the_platform_is_tested_with_a_browser(
+    tests: Suite, runner: FakeRunner, project: Project
+) -> None:
+    runner.replies["dpkg-query"] = "libnss3-tools installed\n"
+    tests.run("platform")
+    ran = "\n".join(runner.commands)
+    made, installed = f"uv venv -q --python {sys.executable} {project.environments}", "chromium"
+    assert ran.index(f"{made}/browser") < ran.index("pytest -v --capture=no tests")
+    assert ran.index(f"--no-install-recommends {installed}") < ran.index("pytest -v")
 
 
 def test_roles_are_tested_where_machines_can_be_made(

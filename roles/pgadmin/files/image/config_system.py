@@ -11,5 +11,6 @@ LOG_ROTATION_MAX_LOG_FILES = 1
 # The network has no way out of the machine.
 UPGRADE_CHECK_ENABLED = False
 LLM_ENABLED = False
+SHOW_GRAVATAR_IMAGE = False
 # No guessing finds the password; a login that locks itself could be locked by anybody.
 MAX_LOGIN_ATTEMPTS = 0
