@@ -132,8 +132,10 @@ class Peers:
             (_API / "bench" / "references" / "fit_estimator.py").read_bytes(),
         )
         # With its owners, as nginx reads the certificate's key as its own user.
-        mounted = f'{{{{range .Mounts}}}}{{{{if eq .Destination "{_NGINX_CONFIG}"}}}}{{{{.Source}}}}'
-        folder = await self._of_container("nginx", f"{mounted}{{{{end}}}}{{{{end}}}}")
+        mounted = f'if eq .Destination "{_NGINX_CONFIG}"'
+        folder = await self._of_container(
+            "nginx", f"{{{{range .Mounts}}}}{{{{{mounted}}}}}{{{{.Source}}}}{{{{end}}}}{{{{end}}}}"
+        )
         await run(f"cp --archive {folder} {_REMOTE}/nginx")
 
     async def remove(self) -> None:
