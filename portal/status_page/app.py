@@ -98,8 +98,13 @@ def from_environment() -> Starlette:
         KeyError: a variable is missing.
     """
     description = Description.read(Path(os.environ["DESCRIPTION_FILE"]))
-    # The services are on the same network: no proxy is between.
-    client = httpx.AsyncClient(trust_env=False, timeout=PATIENCE_SECONDS)
+    # The services are on the same network: no proxy is between. A connection that is kept could be
+    # closed by its other end just when the next question is sent, which would look like a fault.
+    client = httpx.AsyncClient(
+        trust_env=False,
+        timeout=PATIENCE_SECONDS,
+        limits=httpx.Limits(max_keepalive_connections=0),
+    )
     observer = Observer(description, os.environ["AIRFLOW_PASSWORD"], client)
     documents = Documents(Path(os.environ["DOCUMENTS_FOLDER"]))
     return make_app(description, observer, documents, _INTERVAL_SECONDS)
