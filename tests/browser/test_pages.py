@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-untyped]
-from playwright.sync_api import Browser, Error, Page, expect
+from playwright.sync_api import Browser, Error, Locator, Page, expect
 
 from conftest import (
+    PATIENCE_SECONDS,
     WRONG_PASSWORD,
     Deployment,
     Opener,
@@ -335,16 +338,30 @@ def test_mlflow_shows_the_production_versions_confusion_matrix(
     picture(page, "mlflow-confusion-matrix")
 
 
+def unfold(page: Page, tree: Locator, parent: str, child: str) -> Locator:
+    """Unfold a node of a tree and return one below it.
+
+    The tree goes on loading while it is used, and forgets which node is in focus.
+    """
+    found = tree.get_by_text(child).first
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not found.is_visible():
+        assert time.monotonic() < deadline, f"{child} is not below {parent}"
+        tree.get_by_text(parent).first.click()
+        page.keyboard.press("ArrowRight")
+        with suppress(AssertionError):
+            expect(found).to_be_visible(timeout=3000)
+    return found
+
+
 def test_pgadmin_counts_the_rows(
     signed_in: SignedIn, deployment: Deployment, picture: Photographer
 ) -> None:
     page = signed_in("pgAdmin")
     page.goto(deployment.url(PGADMIN, "/browser/"))
     explorer = page.get_by_role("tabpanel", name="Object Explorer").first
-    explorer.get_by_text("Servers").first.dblclick()
-    explorer.get_by_text("Databases").first.click()
-    page.keyboard.press("ArrowRight")
-    explorer.get_by_text("airflow").first.click()
+    unfold(page, explorer, "Servers", "Databases")
+    unfold(page, explorer, "Databases", "airflow").click()
     with page.expect_event("frameattached") as attached:
         page.get_by_role("button", name="Query Tool", exact=True).click()
     tool = attached.value
