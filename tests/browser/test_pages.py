@@ -338,19 +338,15 @@ def test_mlflow_shows_the_production_versions_confusion_matrix(
     picture(page, "mlflow-confusion-matrix")
 
 
-def unfold(page: Page, tree: Locator, parent: str, child: str) -> Locator:
-    """Unfold a node of a tree and return one below it.
-
-    The tree goes on loading while it is used, and forgets which node is in focus.
-    """
+def unfold(tree: Locator, parent: str, child: str) -> Locator:
+    """Unfold a node of a tree and return one below it, however often the tree forgets a click."""
     found = tree.get_by_text(child).first
     deadline = time.monotonic() + PATIENCE_SECONDS
     while not found.is_visible():
         assert time.monotonic() < deadline, f"{child} is not below {parent}"
-        tree.get_by_text(parent).first.click()
-        page.keyboard.press("ArrowRight")
+        tree.get_by_text(parent).first.dblclick()
         with suppress(AssertionError):
-            expect(found).to_be_visible(timeout=3000)
+            expect(found).to_be_visible(timeout=5000)
     return found
 
 
@@ -360,8 +356,8 @@ def test_pgadmin_counts_the_rows(
     page = signed_in("pgAdmin")
     page.goto(deployment.url(PGADMIN, "/browser/"))
     explorer = page.get_by_role("tabpanel", name="Object Explorer").first
-    unfold(page, explorer, "Servers", "Databases")
-    unfold(page, explorer, "Databases", "airflow").click()
+    unfold(explorer, "Servers", "Databases")
+    unfold(explorer, "Databases", "airflow").click()
     with page.expect_event("frameattached") as attached:
         page.get_by_role("button", name="Query Tool", exact=True).click()
     tool = attached.value
