@@ -185,7 +185,7 @@ class Suite:
                 "platform",
                 "the whole platform: deployment, second deployment, DAGs, every page in a browser, "
                 "scaling, faults, restart",
-                "40 minutes where nothing is deployed yet, 30 otherwise",
+                "36 minutes where nothing is deployed yet, 23 otherwise",
                 1,
                 self._platform,
             ),
