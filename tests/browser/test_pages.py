@@ -404,15 +404,19 @@ def test_jupyterlab_runs_a_notebook_to_its_end(
     expect(page.get_by_role("button", name="No Kernel | Unknown")).to_be_visible()
 
 
+def tried_out(operation: Locator) -> Locator:
+    """Send the request that Swagger's page proposes for an operation, and return the answer."""
+    operation.locator(".opblock-summary-control").click()
+    operation.get_by_role("button", name="Try it out").click()
+    operation.get_by_role("button", name="Execute").click()
+    return operation.locator(".live-responses-table")
+
+
 def test_inference_api_is_tried_on_its_page(
     page: Page, deployment: Deployment, picture: Photographer
 ) -> None:
     page.goto(deployment.url(INFERENCE_API, "/docs"))
-    operation = page.locator("#operations-predictions-predict")
-    operation.locator(".opblock-summary-control").click()
-    operation.get_by_role("button", name="Try it out").click()
-    operation.get_by_role("button", name="Execute").click()
-    answer = operation.locator(".live-responses-table")
+    answer = tried_out(page.locator("#operations-predictions-predict"))
     expect(answer.locator("td.response-col_status").last).to_have_text("200")
     expect(answer).to_contain_text('"class_name"')
     answer.scroll_into_view_if_needed()
@@ -424,10 +428,7 @@ def test_data_api_is_tried_on_its_page(
 ) -> None:
     page.goto(deployment.url(DATA_API, "/docs"))
     # What it answers without changing how far a group is.
-    operation = page.locator(".opblock").filter(has=page.get_by_role("link", name="/", exact=True))
-    operation.locator(".opblock-summary-control").click()
-    operation.get_by_role("button", name="Try it out").click()
-    operation.get_by_role("button", name="Execute").click()
-    answer = operation.locator(".live-responses-table")
+    first = page.get_by_role("link", name="/", exact=True)
+    answer = tried_out(page.locator(".opblock").filter(has=first))
     expect(answer).to_contain_text("/restart_data_generation")
     picture(page, "data-api")
