@@ -21,12 +21,12 @@ from control.terraform import tools_path
 TEST_PACKAGES = ("postgresql",)
 # The browser of the tests in a browser, and what has it trust an authority.
 BROWSER_PACKAGES = ("chromium", "libnss3-tools")
-# Of what a failed check printed, the end is repeated after everything else, and after it, where it
-# is seen even if the output is cut, the place where it went wrong: with Ansible that is often far
-# from the end.
+# Of what failed checks printed, the ends are repeated after everything else, and after them, where
+# they are seen even if the output is cut, the places where it went wrong: with Ansible and pytest
+# they are often far from the end.
 _END_LINES = 30
 _BEFORE_WRONG, _AFTER_WRONG = 3, 9
-_WENT_WRONG = re.compile(r"^\s*fatal: ")
+_WENT_WRONG = re.compile(r"^\s*fatal: |^E   ")
 # What `molecule/conftest.py` prints at the end of each variant.
 _ASSERTIONS = re.compile(r"(\d+) assertions held")
 
@@ -230,7 +230,12 @@ class Suite:
         failed = [outcome for outcome in outcomes if not outcome.passed]
         for outcome in failed:
             self._console.say(f"\n--- {outcome.title} FAILED; from what it printed:")
-            for line in _repeated(outcome.printed):
+            for line in outcome.printed[-_END_LINES:]:
+                self._console.say(f"    {line}")
+        for outcome in failed:
+            for number, line in enumerate(_place_of_failure(outcome.printed)):
+                if number == 0:
+                    self._console.say(f"\n--- {outcome.title} went wrong here:")
                 self._console.say(f"    {line}")
         self._console.say()
         self._console.say(f"{len(outcomes) - len(failed)} passed, {len(failed)} failed")
@@ -431,14 +436,13 @@ def _word(passed: bool) -> str:
     return "passed" if passed else "FAILED"
 
 
-def _repeated(printed: tuple[str, ...]) -> tuple[str, ...]:
-    """What a failed check printed at its end and, where that is earlier, when it went wrong."""
+def _place_of_failure(printed: tuple[str, ...]) -> tuple[str, ...]:
+    """The lines around the one that tells what went wrong, none where the end tells it."""
     end = max(len(printed) - _END_LINES, 0)
     wrong = [number for number, line in enumerate(printed) if _WENT_WRONG.search(line)]
     if not wrong or wrong[-1] >= end:
-        return printed[end:]
-    around = printed[max(wrong[-1] - _BEFORE_WRONG, 0) : wrong[-1] + _AFTER_WRONG]
-    return (*printed[end:], "It went wrong earlier:", *around)
+        return ()
+    return printed[max(wrong[-1] - _BEFORE_WRONG, 0) : wrong[-1] + _AFTER_WRONG]
 
 
 def _assertions(printed: tuple[str, ...]) -> str:

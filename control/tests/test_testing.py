@@ -123,14 +123,15 @@ def test_failing_layer_runs_to_its_end_and_is_the_last(
     assert not last.startswith("0 ")
 
 
+@pytest.mark.parametrize("wrong", ["fatal: [machine]: FAILED! =>", "E   assert 2 == 0"])
 def test_tells_again_where_it_went_wrong_and_how_it_ended(
-    tests: Suite, runner: FakeRunner, screen: Screen, project: Project
+    tests: Suite, runner: FakeRunner, screen: Screen, project: Project, wrong: str
 ) -> None:
     molecule = project.environments / "control" / "bin" / "molecule"
     printed = [
         *("fatal: expected", "...ignoring"),
         *(f"before {number}" for number in range(100)),
-        *("TASK [Run probe]", "fatal: [machine]: FAILED! =>", "    msg: busy"),
+        *("TASK [Run probe]", wrong, "    msg: busy"),
         *(f"after {number}" for number in range(100)),
     ]
     runner.replies[f"{molecule} test"] = Completed(2, "\n".join(printed), "")
@@ -139,8 +140,8 @@ def test_tells_again_where_it_went_wrong_and_how_it_ended(
     assert "fatal: expected" not in again
     assert "    after 70\n" in again
     assert (
-        "    after 99\n    It went wrong earlier:\n    before 98\n    before 99\n"
-        "    TASK [Run probe]\n    fatal: [machine]: FAILED! =>\n        msg: busy\n    after 0\n"
+        "    after 99\n\n--- molecule: redis went wrong here:\n    before 98\n    before 99\n"
+        f"    TASK [Run probe]\n    {wrong}\n        msg: busy\n    after 0\n"
     ) in again
     assert "after 30" not in again
 
