@@ -12,7 +12,7 @@ from locust import FastHttpUser, between, task
 from locust.env import Environment
 
 from load_test.answers import Answers, WrongAnswerError
-from load_test.settings import Settings, SettingsError
+from load_test.settings import WAIT_SECONDS, Settings, SettingsError
 
 try:
     SETTINGS = Settings.read()
@@ -29,7 +29,7 @@ _Checked = TypeVar("_Checked")
 class ModelClient(FastHttpUser):
     """One client, with connections and a selection of its own."""
 
-    wait_time = between(1, 2.5)
+    wait_time = between(*WAIT_SECONDS)
     insecure = False
 
     @staticmethod

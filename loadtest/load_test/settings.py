@@ -6,6 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+# How long a client waits after a prediction before it begins again, at least and at most.
+WAIT_SECONDS = (1.0, 2.5)
+
 
 class SettingsError(Exception):
     """A variable is missing, or what it names is not there; the message says which."""

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
+from load_test.settings import WAIT_SECONDS
 from scaling_report.plots import PICTURES, draw
 from scaling_report.results import (
     BUDGET,
@@ -19,6 +20,9 @@ from scaling_report.statistics import Group, compare, group
 PAGE = "scaling.md"
 _MIB, _GIB = 2**20, 2**30
 _LIMITS = {"generator": "generator", "host": "the host's processors"}
+
+# As many clients as any split should answer as if it were idle.
+_CROWD = 500
 
 # What the published study reports, by the number of replicas; from its text, not measured here.
 _PUBLISHED = {
@@ -59,9 +63,9 @@ def page(study: Study, groups: Groups) -> str:
         *_tables(groups, BUDGET, OPEN),
         "## Clients that wait for their answers",
         (
-            "Each lists the models, selects one, predicts with a row of the data, waits 1 to 2.5 "
-            "seconds and begins again; answers are counted of all three requests, times of the "
-            "prediction."
+            "Each lists the models, selects one, predicts with a row of the data, waits "
+            f"{WAIT_SECONDS[0]:g} to {WAIT_SECONDS[1]:g} seconds and begins again; answers are "
+            "counted of all three requests, times of the prediction."
         ),
         *_pictures(groups, CLOSED),
         *_tables(groups, BUDGET, CLOSED),
@@ -78,6 +82,11 @@ def page(study: Study, groups: Groups) -> str:
             "it: what is measured is the generator."
         ),
         *_tables(groups, LIMITED_GENERATOR, CLOSED),
+        "## With scikit-learn in place of ONNX Runtime",
+        (
+            "How many predictions the same shares give when scikit-learn makes them stands beside "
+            "other ways to serve in [How the inference API serves](serving.md)."
+        ),
         "## Beside the published study",
         _published(groups),
         "## How to read the tables",
@@ -110,6 +119,7 @@ def _conclusions(groups: Groups) -> Iterator[str]:
     if splits:
         yield from _about_capacity(groups, splits)
         yield from _about_failures(groups, splits)
+        yield from _about_a_crowd(groups, splits)
     yield from _about_the_period(groups)
     yield from _about_the_mistake(groups)
 
@@ -167,6 +177,19 @@ def _about_failures(groups: Groups, splits: Sequence[int]) -> Iterator[str]:
             yield (
                 f"{_replicas(replicas)}, up to {most:,} clients: {failed:,} of {asked:,} requests "
                 "failed."
+            )
+
+
+def _about_a_crowd(groups: Groups, splits: Sequence[int]) -> Iterator[str]:
+    """Whether clients that wait between their rounds get all answers that they can ask for."""
+    for replicas in splits:
+        crowd = groups.get(Case(BUDGET, CLOSED, replicas, _CROWD))
+        if crowd:
+            share = crowd.spread(lambda result: result.rate / result.due_rate * 100).text(1)
+            yield (
+                f"{_replicas(replicas)}, {_CROWD:,} clients: {crowd.spread(_rate).text()} right "
+                f"answers per second, {share} % of what so many can ask for with their waiting; "
+                f"p99 of a prediction {crowd.spread(_p99).text()} ms."
             )
 
 

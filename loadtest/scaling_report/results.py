@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from load_test.settings import WAIT_SECONDS
+
 CLOSED, OPEN = "closed", "open"
 BUDGET, LONG_PERIOD, LIMITED_GENERATOR = "budget", "long-period", "limited-generator"
 
@@ -21,6 +23,8 @@ _BALANCER = "nginx"
 _GENERATOR = "locust"
 _PLAN_FILE = "study.json"
 _PREDICT, _ALL = "/predict", "Aggregated"
+# A client lists the models, selects one, and predicts.
+_REQUESTS_PER_ROUND = 3
 # What Locust writes where nothing was counted.
 _NOTHING = "N/A"
 
@@ -54,6 +58,8 @@ class Result:
         case: what was measured.
         repetition: which measurement of the same it is.
         rate: requests that were answered rightly in a second.
+        due_rate: requests in a second that so many clients must make who wait as long as these do
+            and for their answers, or that were to be sent.
         asked: requests in all.
         refused: those that were told to come later (503).
         failed: those that got no answer or a wrong one.
@@ -73,6 +79,7 @@ class Result:
     case: Case
     repetition: int
     rate: float
+    due_rate: float
     asked: int
     refused: int
     failed: int
@@ -132,7 +139,8 @@ def read_study(folder: Path) -> Study:
 def _result(record: Mapping[str, Any], table: str, plan: Mapping[str, Any]) -> Result:
     point = record["point"]
     case = Case(point["setup"], point["kind"], point["replicas"], point["load"])
-    measured = _closed(table) if case.kind == CLOSED else _open(record, table, plan)
+    is_closed = case.kind == CLOSED
+    measured = _closed(table, case.load) if is_closed else _open(record, table, plan)
     window = record["window_seconds"]
     containers: Mapping[str, Any] = record["containers"]
     replicas = [used for name, used in containers.items() if name.startswith(_REPLICA)]
@@ -151,13 +159,14 @@ def _result(record: Mapping[str, Any], table: str, plan: Mapping[str, Any]) -> R
     )
 
 
-def _closed(table: str) -> dict[str, Any]:
+def _closed(table: str, clients: int) -> dict[str, Any]:
     rows = {row["Name"]: row for row in csv.DictReader(table.splitlines())}
     # Where no client got as far as to predict, there is no such row.
     predictions, everything = rows.get(_PREDICT, {}), rows[_ALL]
     asked, failed = int(everything["Request Count"]), int(everything["Failure Count"])
     return {
         "rate": float(everything["Requests/s"]) - float(everything["Failures/s"]),
+        "due_rate": clients * _REQUESTS_PER_ROUND / _round_seconds(everything),
         "asked": asked,
         # Locust counts a refusal among the failures.
         "refused": 0,
@@ -167,6 +176,12 @@ def _closed(table: str) -> dict[str, Any]:
         "p99": _milliseconds(predictions.get("99%", _NOTHING)),
         "longest": _milliseconds(predictions.get("100%", _NOTHING)),
     }
+
+
+def _round_seconds(everything: Mapping[str, str]) -> float:
+    """How long a client takes for its requests and the waiting after them, in the mean."""
+    answering = _REQUESTS_PER_ROUND * float(everything["Average Response Time"]) / 1000
+    return sum(WAIT_SECONDS) / 2 + answering
 
 
 def _milliseconds(cell: str) -> float:
@@ -181,6 +196,7 @@ def _open(record: Mapping[str, Any], table: str, plan: Mapping[str, Any]) -> dic
     refused = outcome["ended"].get("503", 0)
     return {
         "rate": answered / plan["open_seconds"],
+        "due_rate": outcome["due"] / plan["open_seconds"],
         "asked": outcome["due"],
         "refused": refused,
         "failed": outcome["due"] - answered - refused,
