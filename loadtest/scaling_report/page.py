@@ -47,8 +47,11 @@ def write(study: Study, folder: Path) -> None:
 def page(study: Study, groups: Groups) -> str:
     """The text of the page."""
     parts = [
-        "<!-- Written by `make study` from the raw results in loadtest/results/. -->",
         "# Does cutting the inference budget into replicas help?",
+        (
+            "Written by `make study` from the raw results in `loadtest/results/`; nothing measured "
+            "is typed by hand."
+        ),
         _conditions(study),
         "## What follows",
         "\n".join(f"- {sentence}" for sentence in _conclusions(groups)),
