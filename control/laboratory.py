@@ -27,11 +27,14 @@ _GENERATOR_PREFIX = "locust"
 _WORKER_PREFIX = "locust-worker-"
 # Has the package of the generator, and nothing to do meanwhile.
 _OPEN_LOOP_CONTAINER = "locust"
-# In all; nginx takes ten thousand clients.
-_OPEN_LOOP_CONNECTIONS = 9000
+# In all; nginx takes ten thousand clients. Below that one for each request in a second: no answer
+# takes as long as two, so that more would never be in use where all that is asked for is answered.
+_MOST_CONNECTIONS = 9000
 _OPEN_LOOP_GRACE_SECONDS = 60.0
-# The generator's processes begin so long after they were made.
-_OPEN_LOOP_START_SECONDS = 2.0
+# To make the connections takes up to so long.
+_OPEN_LOOP_READY_SECONDS = 120.0
+# The first request follows so long after that.
+_OPEN_LOOP_START_SECONDS = 1.0
 # The kernel keeps whole microseconds of a period, and whole pages of memory.
 _SHARE_TOLERANCE = 0.001
 _PAGE_BYTES = 4096
@@ -120,25 +123,36 @@ class DeployedLaboratory:
             }
             table = result.requests_csv
         else:
-            outcome, table = self._send_at_a_rate(point.load, seconds, plan.warm_up_seconds, window)
+            outcome, table = self._send_at_a_rate(point, seconds, plan.warm_up_seconds, window)
         window.check(point, self._expected)
         return Measured({"began": began, **window.record(), "outcome": outcome}, table)
 
     def _send_at_a_rate(
-        self, rate: int, seconds: float, warm_up: float, window: "_Window"
+        self, point: Point, seconds: float, warm_up: float, window: "_Window"
     ) -> tuple[dict[str, Any], str]:
         processes = max(self._workers, 1)
-        command = (
-            f"sudo docker exec {_OPEN_LOOP_CONTAINER} python -m load_test.open_loop --rate {rate} "
+        connections = min(point.load, _MOST_CONNECTIONS)
+        ready_file = f"/tmp/{point.name}"  # noqa: S108 - in the container, and removed
+        inside = f"sudo docker exec {_OPEN_LOOP_CONTAINER}"
+        send = (
+            f"{inside} python -m load_test.open_loop --rate {point.load} "
             f"--seconds {seconds} --warm-up {warm_up} --processes {processes} "
-            f"--connections {_OPEN_LOOP_CONNECTIONS // processes}"
+            f"--connections {-(-connections // processes)} --ready-file {ready_file}"
         )
+        wait = f"{inside} sh -c 'until rm {ready_file} 2>&-; do sleep 0.1; done'"
+        ssh = ssh_command(self._load)
         with ThreadPoolExecutor(1) as pool:
             sending = pool.submit(
                 self._runner.run,
-                [*ssh_command(self._load), command],
-                timeout=seconds + warm_up + _OPEN_LOOP_GRACE_SECONDS,
+                [*ssh, send],
+                timeout=_OPEN_LOOP_READY_SECONDS + seconds + warm_up + _OPEN_LOOP_GRACE_SECONDS,
             )
+            try:
+                self._runner.run([*ssh, wait], timeout=_OPEN_LOOP_READY_SECONDS)
+            except ControlError:
+                # What failed in the generator tells more than that it never was ready.
+                sending.result()
+                raise
             self._sleep(_OPEN_LOOP_START_SECONDS + warm_up)
             window.look()
             self._sleep(seconds)

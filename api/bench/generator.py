@@ -6,6 +6,7 @@ are answered, and latency counts from when a request was due, so waiting is neve
 """
 
 import asyncio
+import math
 import random
 import re
 import ssl
@@ -15,7 +16,6 @@ from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import cycle
-from math import inf, nan
 from typing import cast
 
 import numpy as np
@@ -23,8 +23,14 @@ import numpy as np
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 # How often requests that are due are looked for, in seconds.
 _TICK = 0.001
-# Connections that an open loop may have; beyond it requests wait, which counts as theirs.
-_MOST_CONNECTIONS = 4000
+# Connections that an open loop may have; beyond it requests wait, which counts as theirs. nginx
+# takes ten thousand.
+_MOST_CONNECTIONS = 9000
+# An open loop begins with so many connections for each request in a second. Where answers take
+# longer than that it makes further ones, but few at a time: to make one costs more processor time
+# than many predictions, so that one bad moment would otherwise make the next one worse.
+_CONNECTION_SECONDS = 1.0
+_OPENING_AT_ONCE = 8
 _PATIENCE = 10.0
 _SEED = 1
 _OK = 200
@@ -66,11 +72,11 @@ class Load:
 
     def milliseconds(self, share: float) -> float:
         """The latency that the given share of the answers with status 200 stayed within."""
-        return float(np.quantile(self.latencies, share) * 1000) if self.latencies else nan
+        return float(np.quantile(self.latencies, share) * 1000) if self.latencies else math.nan
 
     def slowest_milliseconds(self) -> float:
         """The longest that any answer took, refusals too."""
-        return max([*self.latencies, *self.refusal_latencies], default=nan) * 1000
+        return max([*self.latencies, *self.refusal_latencies], default=math.nan) * 1000
 
     def figures(self) -> dict[str, float | int | dict[str, int]]:
         """What is kept of it."""
@@ -195,7 +201,7 @@ class _Run(ABC):
         self._observe = observe
         self.connections: set[_Connection] = set()
         # Requests count that were due between these.
-        self.begin = self.end = inf
+        self.begin = self.end = math.inf
         self.load = Load()
         self.on_the_way = 0
 
@@ -286,6 +292,17 @@ class _OpenRun(_Run):
         self._waiting: deque[float] = deque()
         self._opening: set[asyncio.Task[None]] = set()
 
+    async def open(self, connections: int) -> None:
+        """Make connections before any request is due."""
+
+        async def open_some(count: int) -> None:
+            for _ in range(count):
+                self.free(await self.connect())
+
+        each, rest = divmod(min(connections, _MOST_CONNECTIONS), _OPENING_AT_ONCE)
+        counts = [each + (number < rest) for number in range(_OPENING_AT_ONCE)]
+        await asyncio.gather(*map(open_some, counts))
+
     def free(self, connection: _Connection) -> None:
         if not connection.usable:
             return
@@ -302,18 +319,22 @@ class _OpenRun(_Run):
                 self.send(connection, due)
                 return
         self._waiting.append(due)
-        if len(self.connections) + len(self._opening) < _MOST_CONNECTIONS:
-            opening = asyncio.ensure_future(self._open())
+        if (
+            len(self._opening) < _OPENING_AT_ONCE
+            and len(self.connections) + len(self._opening) < _MOST_CONNECTIONS
+        ):
+            opening = asyncio.ensure_future(self._open_while_requests_wait())
             self._opening.add(opening)
             opening.add_done_callback(self._opening.discard)
 
-    async def _open(self) -> None:
-        try:
-            self.free(await self.connect())
-        except OSError:
-            if self._waiting and self.counts(self._waiting.popleft()):
-                self.load.due += 1
-                self.load.failures["no connection"] += 1
+    async def _open_while_requests_wait(self) -> None:
+        while self._waiting and len(self.connections) < _MOST_CONNECTIONS:
+            try:
+                self.free(await self.connect())
+            except OSError:
+                if self._waiting and self.counts(self._waiting.popleft()):
+                    self.load.due += 1
+                    self.load.failures["no connection"] += 1
 
     async def keep_sending(self, rate: float) -> None:
         """Send requests when they are due, up to the end."""
@@ -369,6 +390,7 @@ async def open_loop(
         warm_up: seconds of the same load before.
     """
     run = _OpenRun(target, observe)
+    await run.open(math.ceil(rate * _CONNECTION_SECONDS))
     sending = asyncio.ensure_future(run.keep_sending(rate))
     try:
         await asyncio.sleep(warm_up)

@@ -2,9 +2,12 @@
 
 Clients that wait for an answer before they ask again ask less the slower the answers are, so that
 their waiting hides itself (coordinated omission). Here every request has a moment at which it is
-due, and its time runs from that moment to its answer: it counts that no connection was free, that
-the connection had to be made, and that the generator itself was late. How late that was is told
-apart, as then it is not the target that was measured.
+due, and its time runs from that moment to its answer: it counts that no connection was free, and
+that the generator itself was late. How late that was is told apart, as then it is not the target
+that was measured.
+
+All connections are made before the first request is due: to make an encrypted one costs more
+processor time than many predictions. One that breaks off is made anew.
 """
 
 import argparse
@@ -17,6 +20,8 @@ import time
 from bisect import bisect_left
 from collections import Counter, deque
 from dataclasses import dataclass, field
+from multiprocessing.synchronize import Barrier
+from pathlib import Path
 from typing import Any, cast
 from urllib.parse import urlsplit
 
@@ -27,6 +32,12 @@ from load_test.settings import Settings, SettingsError
 
 # The loop looks so often for what is due.
 _TICK_SECONDS = 0.001
+# Connections that a process makes at a time.
+_OPENING_AT_ONCE = 8
+# Between the moment at which all processes have their connections, and the first request.
+_START_SECONDS = 1.0
+# So long one process waits for the connections of the others.
+_READY_SECONDS = 120.0
 # An answer that has not come so long after the last request was due does not count as one.
 _PATIENCE_SECONDS = 5.0
 # Buckets of latencies: each is this much wider than the one before, the first ends at 0.1 ms.
@@ -46,7 +57,7 @@ class Plan:
         seconds: how long they count.
         warm_up_seconds: how long they are sent before that.
         processes: how many processes send them.
-        connections: how many connections each process may have.
+        connections: how many connections each process has.
     """
 
     rate: float
@@ -178,11 +189,21 @@ class Generator:
         self._free: deque[_Connection] = deque()
         self._waiting: deque[float] = deque()
         self._open = 0
+        self._opening = 0
         self._counts_from = 0.0
         self._ends = 0.0
         self._outstanding = 0
         self._tasks: set[asyncio.Task[None]] = set()
         self.counted = Counted()
+
+    async def connect(self) -> None:
+        """Make all connections; where that fails, each request tries again when it is due."""
+
+        async def make_some() -> None:
+            while self._open + self._opening < self._plan.connections and await self._connect():
+                pass
+
+        await asyncio.gather(*(make_some() for _ in range(_OPENING_AT_ONCE)))
 
     async def run(self, begin: float) -> None:
         """Send what is due from a moment of the clock on, and wait for the answers."""
@@ -227,8 +248,7 @@ class Generator:
             self._fail(connection.due)
         elif connection in self._free:
             self._free.remove(connection)
-        if self._waiting:
-            self._connect()
+        self._replace()
 
     def _take(self, due: float, now: float) -> None:
         if self._counts(due):
@@ -238,8 +258,8 @@ class Generator:
         self._waiting.append(due)
         if self._free:
             self._hand_out(self._free.pop())
-        elif self._open < self._plan.connections:
-            self._connect()
+        else:
+            self._replace()
 
     def _hand_out(self, connection: _Connection) -> None:
         if self._waiting:
@@ -248,23 +268,36 @@ class Generator:
         else:
             self._free.append(connection)
 
-    def _connect(self) -> None:
-        self._open += 1
-        task = asyncio.get_running_loop().create_task(self._open_connection())
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+    def _replace(self) -> None:
+        """Have a connection made for what waits, in place of one that has broken off."""
+        if (
+            self._waiting
+            and self._opening < _OPENING_AT_ONCE
+            and self._open + self._opening < self._plan.connections
+        ):
+            task = asyncio.get_running_loop().create_task(self._replace_while_requests_wait())
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
 
-    async def _open_connection(self) -> None:
+    async def _replace_while_requests_wait(self) -> None:
+        while self._waiting and self._open + self._opening < self._plan.connections:
+            if not await self._connect() and self._waiting:
+                self._fail(self._waiting.popleft())
+
+    async def _connect(self) -> bool:
+        """Make a connection and use it; tell whether that worked."""
+        self._opening += 1
         try:
             _, connection = await asyncio.get_running_loop().create_connection(
                 lambda: _Connection(self), self._host, self._port, ssl=self._trust
             )
         except OSError:
-            self._open -= 1
-            if self._waiting:
-                self._fail(self._waiting.popleft())
-            return
+            return False
+        finally:
+            self._opening -= 1
+        self._open += 1
         self._hand_out(connection)
+        return True
 
     def _fail(self, due: float) -> None:
         if self._counts(due):
@@ -275,14 +308,31 @@ class Generator:
         return self._counts_from <= due < self._ends
 
 
-def generate(settings: Settings, plan: Plan) -> Counted:
-    """Send all of it, from as many processes as planned."""
-    # Later than any of them needs to start.
-    begin = time.monotonic() + 1.0
+class _Processes:
+    """What the processes of one plan share: each waits until all have their connections."""
+
+    ready: Barrier
+
+    @classmethod
+    def share(cls, ready: Barrier) -> None:
+        """Keep it, in a process that was just made."""
+        cls.ready = ready
+
+
+def generate(settings: Settings, plan: Plan, ready_file: Path | None = None) -> Counted:
+    """Send all of it, from as many processes as planned.
+
+    Args:
+        settings: whom to ask, about which model, and what.
+        plan: how much.
+        ready_file: made as soon as all connections are there, a second before the first request.
+    """
     context = multiprocessing.get_context("fork")
-    with context.Pool(plan.processes) as pool:
+    tell = ready_file.touch if ready_file else None
+    ready = context.Barrier(plan.processes, action=tell, timeout=_READY_SECONDS)
+    with context.Pool(plan.processes, _Processes.share, (ready,)) as pool:
         parts = pool.starmap(
-            _run, [(settings, plan, part, begin) for part in range(plan.processes)], chunksize=1
+            _run, [(settings, plan, part) for part in range(plan.processes)], chunksize=1
         )
     counted = Counted()
     for part in parts:
@@ -290,9 +340,15 @@ def generate(settings: Settings, plan: Plan) -> Counted:
     return counted
 
 
-def _run(settings: Settings, plan: Plan, part: int, begin: float) -> Counted:
+def _run(settings: Settings, plan: Plan, part: int) -> Counted:
     generator = Generator(settings, plan, part)
-    uvloop.run(generator.run(begin))
+
+    async def connect_and_send() -> None:
+        await generator.connect()
+        _Processes.ready.wait()
+        await generator.run(time.monotonic() + _START_SECONDS)
+
+    uvloop.run(connect_and_send())
     return generator.counted
 
 
@@ -307,7 +363,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--seconds", type=float, required=True, help="how long they count")
     parser.add_argument("--warm-up", type=float, required=True, help="seconds before that")
     parser.add_argument("--processes", type=int, required=True, help="that send them")
-    parser.add_argument("--connections", type=int, required=True, help="of each process at most")
+    parser.add_argument("--connections", type=int, required=True, help="of each process")
+    parser.add_argument("--ready-file", type=Path, help="made once all connections are there")
     options = parser.parse_args(arguments)
     plan = Plan(
         options.rate, options.seconds, options.warm_up, options.processes, options.connections
@@ -317,7 +374,7 @@ def main(arguments: list[str] | None = None) -> int:
     except SettingsError as error:
         print(error, file=sys.stderr)
         return 1
-    print(json.dumps(generate(settings, plan).report()))
+    print(json.dumps(generate(settings, plan, options.ready_file).report()))
     return 0
 
 

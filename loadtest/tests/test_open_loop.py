@@ -97,12 +97,14 @@ def test_command(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
+    ready = tmp_path / "ready"
     options = [
         *("--rate", "50", "--seconds", "0.5", "--warm-up", "0.1"),
-        *("--processes", "1", "--connections", "5"),
+        *("--processes", "1", "--connections", "5", "--ready-file", str(ready)),
     ]
     assert main(options) == 1
     assert "TARGET_URL" in capsys.readouterr().err
+    assert not ready.exists()
     (tmp_path / "questions.jsonl").write_text("\n".join(QUESTIONS))
     for name, value in (
         ("TARGET_URL", api.url),
@@ -114,3 +116,4 @@ def test_command(
     printed = json.loads(capsys.readouterr().out)
     assert printed["ended"] == {"200": printed["due"]}
     assert sum(number for _, number in printed["latencies"]) == printed["due"]
+    assert ready.exists()
