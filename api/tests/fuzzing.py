@@ -12,7 +12,7 @@ from typing import Any
 
 import requests
 import schemathesis
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Verbosity, given, settings
 from hypothesis.errors import Unsatisfiable
 from schemathesis import GenerationMode
 from schemathesis.core.result import Err
@@ -46,6 +46,8 @@ def fuzz(url: str, examples: int, derandomize: bool) -> Counter[int]:
         derandomize=derandomize,
         database=None,
         suppress_health_check=list(HealthCheck),
+        # What is printed is the result alone; an exception tells by itself how to repeat it.
+        verbosity=Verbosity.quiet,
     )
     with requests.Session() as session:
         for found in schema.get_all_operations():

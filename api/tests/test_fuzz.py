@@ -1,14 +1,16 @@
 """Whatever the body is, the answer is no 5xx and the replica goes on."""
 
 import json
+import sys
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from inference_api.schema import parse_schema, row_json_schema
 from tests.conftest import Replica
-from tests.fuzzing import fuzz
+from tests.fuzzing import fuzz, main
 from tests.graphs import EXAMPLE, NAMES, PLACES, schema
 
 VALUES: st.SearchStrategy[Any] = st.recursive(
@@ -90,6 +92,15 @@ def test_any_body_to_select_model(steady: Replica, content: bytes) -> None:
 def test_the_documents_requests_get_the_documents_answers(steady: Replica) -> None:
     statuses = fuzz(steady.url, 10, derandomize=True)
     assert {200, 404, 422} <= set(statuses) <= {200, 400, 404, 422}
+
+
+def test_the_benchmark_reads_what_the_command_prints(
+    steady: Replica, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["fuzzing", steady.url, "2"])
+    main()
+    statuses = json.loads(capsys.readouterr().out)
+    assert sum(statuses.values()) > 0
 
 
 @BOUNDED
