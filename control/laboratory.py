@@ -27,9 +27,10 @@ _GENERATOR_PREFIX = "locust"
 _WORKER_PREFIX = "locust-worker-"
 # Has the package of the generator, and nothing to do meanwhile.
 _OPEN_LOOP_CONTAINER = "locust"
-# In all; nginx takes ten thousand clients. Below that one for each request in a second: no answer
-# takes as long as two, so that more would never be in use where all that is asked for is answered.
+# In all; nginx takes ten thousand clients, and has eight thousand requests wait at most. Fewer are
+# enough for a lower rate, as no answer takes longer than two seconds.
 _MOST_CONNECTIONS = 9000
+_LONGEST_ANSWER_SECONDS = 2
 _OPEN_LOOP_GRACE_SECONDS = 60.0
 # To make the connections takes up to so long.
 _OPEN_LOOP_READY_SECONDS = 120.0
@@ -131,7 +132,7 @@ class DeployedLaboratory:
         self, point: Point, seconds: float, warm_up: float, window: "_Window"
     ) -> tuple[dict[str, Any], str]:
         processes = max(self._workers, 1)
-        connections = min(point.load, _MOST_CONNECTIONS)
+        connections = min(point.load * _LONGEST_ANSWER_SECONDS, _MOST_CONNECTIONS)
         ready_file = f"/tmp/{point.name}"  # noqa: S108 - in the container, and removed
         inside = f"sudo docker exec {_OPEN_LOOP_CONTAINER}"
         send = (

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from typing import Any
 
 from bench.deployment import BenchmarkError, Deployment, Use
-from bench.generator import Load, closed_loop, open_loop
+from bench.generator import MOST_CONNECTIONS, Load, closed_loop, open_loop
 from bench.peers import SERVERS, Peers
 
 SPLITS = (1, 2, 4)
@@ -161,7 +161,11 @@ class Benchmark:
         before = await self._deployment.uses()
         rate = _capacity(result, replicas) * _OVERLOAD
         load = await open_loop(
-            self._deployment.target(self._bodies), rate, asyncio.sleep(self._overload_seconds)
+            self._deployment.target(self._bodies),
+            rate,
+            asyncio.sleep(self._overload_seconds),
+            # With fewer it would be the connections that hold the excess back.
+            connections=MOST_CONNECTIONS,
         )
         self._tell(f"twice the capacity ({rate:,.0f}/s)", load)
         return {**load.figures(), **_grown(before, await self._deployment.uses())}

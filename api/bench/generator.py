@@ -24,12 +24,12 @@ _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 # How often requests that are due are looked for, in seconds.
 _TICK = 0.001
 # Connections that an open loop may have; beyond it requests wait, which counts as theirs. nginx
-# takes ten thousand.
-_MOST_CONNECTIONS = 9000
-# An open loop begins with so many connections for each request in a second. Where answers take
-# longer than that it makes further ones, but few at a time: to make one costs more processor time
-# than many predictions, so that one bad moment would otherwise make the next one worse.
-_CONNECTION_SECONDS = 1.0
+# takes ten thousand, and has eight thousand requests wait for their answers at most.
+MOST_CONNECTIONS = 9000
+# With how many it begins. Where they are not enough it makes further ones, but few at a time: to
+# make one costs more processor time than many predictions, so that one bad moment would otherwise
+# make the next one worse.
+_USUAL_CONNECTIONS = 500
 _OPENING_AT_ONCE = 8
 _PATIENCE = 10.0
 _SEED = 1
@@ -299,7 +299,7 @@ class _OpenRun(_Run):
             for _ in range(count):
                 self.free(await self.connect())
 
-        each, rest = divmod(min(connections, _MOST_CONNECTIONS), _OPENING_AT_ONCE)
+        each, rest = divmod(connections, _OPENING_AT_ONCE)
         counts = [each + (number < rest) for number in range(_OPENING_AT_ONCE)]
         await asyncio.gather(*map(open_some, counts))
 
@@ -321,14 +321,14 @@ class _OpenRun(_Run):
         self._waiting.append(due)
         if (
             len(self._opening) < _OPENING_AT_ONCE
-            and len(self.connections) + len(self._opening) < _MOST_CONNECTIONS
+            and len(self.connections) + len(self._opening) < MOST_CONNECTIONS
         ):
             opening = asyncio.ensure_future(self._open_while_requests_wait())
             self._opening.add(opening)
             opening.add_done_callback(self._opening.discard)
 
     async def _open_while_requests_wait(self) -> None:
-        while self._waiting and len(self.connections) < _MOST_CONNECTIONS:
+        while self._waiting and len(self.connections) < MOST_CONNECTIONS:
             try:
                 self.free(await self.connect())
             except OSError:
@@ -379,6 +379,7 @@ async def open_loop(
     work: Awaitable[object],
     observe: Callable[[bytes], None] | None = None,
     warm_up: float = 2.0,
+    connections: int = _USUAL_CONNECTIONS,
 ) -> Load:
     """Send requests at random times, whatever becomes of them, while something is done.
 
@@ -388,9 +389,10 @@ async def open_loop(
         work: what is done meanwhile; requests count from its begin to its end.
         observe: is given each answer.
         warm_up: seconds of the same load before.
+        connections: how many are made before that.
     """
     run = _OpenRun(target, observe)
-    await run.open(math.ceil(rate * _CONNECTION_SECONDS))
+    await run.open(connections)
     sending = asyncio.ensure_future(run.keep_sending(rate))
     try:
         await asyncio.sleep(warm_up)

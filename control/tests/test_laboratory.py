@@ -135,7 +135,7 @@ def test_a_fixed_rate(
     assert measured.table == "milliseconds at most,answers\n1.5,150\n"
     assert measured.record["outcome"] == {"due": 150, "ended": {"200": 150}, "lateness": []}
     (command,) = [command for command in runner.commands if "open_loop" in command]
-    assert "--rate 50 --seconds 3 --warm-up 1 --processes 1 --connections 50" in command
+    assert "--rate 50 --seconds 3 --warm-up 1 --processes 1 --connections 100" in command
     # The time that counts begins when all connections are there and the warm-up is over.
     ready_file = command.split("--ready-file ")[1].rstrip("'")
     assert any(f"until rm {ready_file} " in command for command in runner.commands)
