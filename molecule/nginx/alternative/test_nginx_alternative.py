@@ -19,6 +19,7 @@ def test_has_the_new_settings(machine: Machine) -> None:
         "worker_connections 500;",
         "listen 8080 backlog=2048;",
         "listen 127.0.0.1:8190;",
+        "keepalive_min_timeout 3s;",
         "proxy_read_timeout 5s;",
     ):
         assert line in settings

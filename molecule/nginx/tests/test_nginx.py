@@ -93,6 +93,25 @@ def test_connections_to_servers_are_used_again(machine: Machine) -> None:
     assert 1 <= int(opened) <= 10
 
 
+def test_a_reload_hangs_up_on_nobody(machine: Machine) -> None:
+    # One that asks again on the connection that it has is answered, and told that this was the last time.
+    script = """
+import http.client, subprocess, time
+connection = http.client.HTTPConnection("127.0.0.1", 8000)
+for reload in (True, False):
+    connection.request("GET", "/")
+    answer = connection.getresponse()
+    answer.read()
+    print(answer.status, answer.will_close)
+    if reload:
+        subprocess.run(["docker", "exec", "nginx", *RELOAD], check=True, capture_output=True)
+        time.sleep(1)
+"""
+    reload = ["nginx", "-c", "/etc/nginx/platform/nginx.conf", "-s", "reload"]
+    printed = machine.run("python3", "-c", f"RELOAD = {reload}\n{script}")
+    assert printed.split() == ["200", "False", "200", "True"]
+
+
 def test_a_guarded_site_is_shown_to_its_user_alone(machine: Machine) -> None:
     guarded = "http://127.0.0.1:8002"
     assert machine.http(guarded)[0] == 401
