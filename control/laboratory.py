@@ -27,7 +27,7 @@ _GENERATOR_PREFIX = "locust"
 _WORKER_PREFIX = "locust-worker-"
 # Has the package of the generator, and nothing to do meanwhile.
 _OPEN_LOOP_CONTAINER = "locust"
-# In all; nginx takes ten thousand clients, and has eight thousand requests wait at most. Fewer are
+# In all; nginx takes ten thousand clients, and has fewer requests wait for answers. Fewer are
 # enough for a lower rate, as no answer takes longer than two seconds.
 _MOST_CONNECTIONS = 9000
 _LONGEST_ANSWER_SECONDS = 2

@@ -24,7 +24,7 @@ _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 # How often requests that are due are looked for, in seconds.
 _TICK = 0.001
 # Connections that an open loop may have; beyond it requests wait, which counts as theirs. nginx
-# takes ten thousand, and has eight thousand requests wait for their answers at most.
+# takes ten thousand, and has fewer requests wait for their answers.
 MOST_CONNECTIONS = 9000
 # With how many it begins. Where they are not enough it makes further ones, but few at a time: to
 # make one costs more processor time than many predictions, so that one bad moment would otherwise
@@ -282,7 +282,8 @@ class _ClosedRun(_Run):
         try:
             self.free(await self.connect())
         except OSError:
-            self.load.failures["no connection"] += 1
+            if time.monotonic() < self.end:
+                self.load.failures["no connection"] += 1
 
 
 class _OpenRun(_Run):
@@ -347,7 +348,7 @@ class _OpenRun(_Run):
                     self.load.latest = max(self.load.latest, now - due)
                 self.due(due)
                 due += draws.expovariate(rate)
-            await asyncio.sleep(min(max(due - time.monotonic(), 0), _TICK))
+            await asyncio.sleep(_TICK)
 
     async def finish(self) -> Load:
         deadline = time.monotonic() + _PATIENCE

@@ -94,7 +94,7 @@ def test_connections_to_servers_are_used_again(machine: Machine) -> None:
 
 
 def test_a_reload_hangs_up_on_nobody(machine: Machine) -> None:
-    # One that asks again on the connection that it has is answered, and told that this was the last time.
+    # One that asks again on its connection is answered, and told that this was the last time.
     script = """
 import http.client, subprocess, time
 connection = http.client.HTTPConnection("127.0.0.1", 8000)
