@@ -258,15 +258,19 @@ class Deployment:
         body = {"name": model, "alias": alias, "version": version}
         await self._mlflow("registered-models/alias", body)
 
+    async def remove_alias(self, model: str, alias: str) -> None:
+        """Take an alias away."""
+        await self._mlflow(f"registered-models/alias?name={model}&alias={alias}", method="DELETE")
+
     async def aliases(self, model: str) -> dict[str, str]:
         """The aliases of a model and their versions."""
         found = await self._mlflow(f"registered-models/get?name={model}")
         return {one["alias"]: one["version"] for one in found["registered_model"]["aliases"]}
 
-    async def _mlflow(self, path: str, body: object = None) -> Any:
+    async def _mlflow(self, path: str, body: object = None, method: str | None = None) -> Any:
         url = f"https://{self.address}:{self.ports['mlflow']}/api/2.0/mlflow/{path}"
         headers = {"Authorization": f"Basic {self._mlflow_login}"}
-        return await _get(url, body, headers, self._trust)
+        return await _get(url, body, headers, self._trust, method)
 
 
 async def _run(
@@ -306,11 +310,12 @@ async def _get(
     body: object = None,
     headers: dict[str, str] | None = None,
     trust: ssl.SSLContext | None = None,
+    method: str | None = None,
 ) -> Any:
-    """Ask a service for JSON, with POST if there is a body."""
+    """Ask a service for JSON, with POST if there is a body and no other method is given."""
     data = None if body is None else json.dumps(body).encode()
     request = urllib.request.Request(  # noqa: S310 - the deployment's own addresses
-        url, data, {"Content-Type": "application/json", **(headers or {})}
+        url, data, {"Content-Type": "application/json", **(headers or {})}, method=method
     )
 
     def ask() -> Any:

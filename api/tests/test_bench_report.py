@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from bench.report import render
+from bench.report import MODEL_NOT_IN_MEMORY, MODEL_STANDING_BY, render
 
 
 def load(rate: float, **changes: Any) -> dict[str, Any]:
@@ -72,7 +72,11 @@ def figures() -> dict[str, Any]:
             "memory_bytes": memory,
             "restarts": 0,
         },
-        "changes": {"ten changes of the model": changed, "another image": load(9.0, failed=3)},
+        "changes": {
+            MODEL_NOT_IN_MEMORY: load(1000.0, seconds_to_change=[12.5]),
+            MODEL_STANDING_BY: changed,
+            "another image": load(9.0, failed=3),
+        },
     }
 
 
@@ -96,6 +100,7 @@ def test_what_is_not_reached_is_said(figures: dict[str, Any]) -> None:
     assert "50% (aim 70%: not reached)" in page
     assert "| 3 (aim none: not reached) |" in page
     assert "the longest 6.5 s (aim 5 s: not reached)" in page
+    assert "which each replica does with what its share leaves: 12.5 s." in page
 
 
 def test_overload_tells_refusals_from_what_must_not_be(figures: dict[str, Any]) -> None:
