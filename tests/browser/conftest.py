@@ -186,6 +186,12 @@ def status_of(page: Page, url: str) -> int:
     return statuses[0]
 
 
+def assert_distrusted(browser: Browser, url: str) -> None:
+    """Assert that a browser does not take the certificate."""
+    with browser.new_page() as page, pytest.raises(Error, match="ERR_CERT_AUTHORITY"):
+        page.goto(url)
+
+
 def assert_refused(open_page: Opener, url: str, user: str) -> None:
     """Check that a page opens neither without a login nor with a wrong one."""
     for wrong in (url, with_login(url, user, WRONG_PASSWORD)):

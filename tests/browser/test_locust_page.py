@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Browser, Page, expect
 
 from conftest import (
     Deployment,
     Opener,
     Photographer,
+    assert_distrusted,
     assert_refused,
     log_in_with_the_browser,
     measure_first_load,
@@ -30,6 +31,12 @@ def url(deployment: Deployment) -> str:
 @pytest.fixture
 def password(deployment: Deployment) -> str:
     return deployment.secret("locust_password")
+
+
+def test_a_browser_that_does_not_know_the_authority_refuses(
+    distrustful_browser: Browser, url: str
+) -> None:
+    assert_distrusted(distrustful_browser, url)
 
 
 def test_a_login_is_asked_for(open_page: Opener, url: str) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-untyped]
-from playwright.sync_api import Browser, Error, Locator, Page, expect
+from playwright.sync_api import Browser, Locator, Page, expect
 
 from conftest import (
     PATIENCE_SECONDS,
@@ -20,6 +20,7 @@ from conftest import (
     Deployment,
     Opener,
     Photographer,
+    assert_distrusted,
     assert_refused,
     log_in_with_the_browser,
     measure_first_load,
@@ -147,12 +148,11 @@ def signed_in(open_page: Opener, deployment: Deployment, sessions: dict[str, Any
 # --- who gets in ----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("port", [PORTAL, *sorted({INFERENCE_API, MLFLOW, AIRFLOW, MINIO})])
+@pytest.mark.parametrize("port", sorted({port for port, _ in FIRST_PAGES.values()} - {DATA_API}))
 def test_a_browser_that_does_not_know_the_authority_refuses(
     distrustful_browser: Browser, deployment: Deployment, port: int
 ) -> None:
-    with distrustful_browser.new_page() as page, pytest.raises(Error, match="ERR_CERT_AUTHORITY"):
-        page.goto(deployment.url(port))
+    assert_distrusted(distrustful_browser, deployment.url(port))
 
 
 @pytest.mark.parametrize("name", BASIC)
