@@ -14,8 +14,9 @@ from bench.report import MODEL_NOT_IN_MEMORY, MODEL_STANDING_BY
 
 SPLITS = (1, 2, 4)
 BATCHES = (1, 10, 100, 1000)
-# Clients that wait for their answers keep so many connections busy.
-_CONNECTIONS = 64
+# Clients that wait for their answers keep so many connections busy: each of four replicas has as
+# much before it as it can do in one period of the scheduler, as one has.
+_CONNECTIONS = 256
 _SHARE_FOR_LATENCY = 0.7
 _SHARE_FOR_CHANGES = 0.5
 _OVERLOAD = 2.0
@@ -84,6 +85,7 @@ class Benchmark:
             "cpu_period_microseconds": self._cpu_period,
             "memory_bytes": self._memory_bytes,
             "seconds": self._seconds,
+            "connections": _CONNECTIONS,
         }
         self._rows = await deployment.rows()
         self._bodies = [json.dumps(row).encode() for row in self._rows]

@@ -34,7 +34,7 @@ def render(figures: dict[str, Any]) -> str:
     sections = [
         _head(figures),
         _comparison(rounds, capacity),
-        _splits(rounds, capacity),
+        _splits(rounds, capacity, figures["connections"]),
         _batches(figures["batches"]),
         _overload(figures["overload"], capacity),
         _fuzzing(figures["fuzzing"]),
@@ -94,7 +94,7 @@ def _comparison(rounds: Sequence[dict[str, Any]], capacity: dict[str, float]) ->
     )
 
 
-def _splits(rounds: Sequence[dict[str, Any]], capacity: dict[str, float]) -> str:
+def _splits(rounds: Sequence[dict[str, Any]], capacity: dict[str, float], connections: int) -> str:
     rows = []
     for split, rate in capacity.items():
         p99 = [one["splits"][split]["at_70_percent"]["p99_ms"] for one in rounds]
@@ -118,8 +118,8 @@ def _splits(rounds: Sequence[dict[str, Any]], capacity: dict[str, float]) -> str
         )
     return (
         "## The same share cut into replicas\n\n"
-        "Capacity is what 64 connections get that wait for their answers. The p99 is of an open "
-        "loop at 70 % of it, in which waiting counts from when a request was due.\n\n"
+        f"Capacity is what {connections} connections get that wait for their answers. The p99 is "
+        "of an open loop at 70 % of it, in which waiting counts from when a request was due.\n\n"
         + _table(
             ["replicas", "predictions/s", "rounds", "of one replica", "p99 at 70 %", "failed"], rows
         )

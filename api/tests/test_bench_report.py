@@ -64,6 +64,7 @@ def figures() -> dict[str, Any]:
         "cpu_period_microseconds": 10000,
         "memory_bytes": 10 * 2**30,
         "seconds": 1.0,
+        "connections": 256,
         "rounds": rounds,
         "batches": {"1": load(400.0, rows_per_second=400), "10": load(90.0, rows_per_second=900)},
         "overload": {"1": overload | {"memory_bytes": memory, "restarts": 0}},
