@@ -21,6 +21,8 @@ from typing import cast
 import numpy as np
 
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
+# In the last answer of a connection, which the server closes then.
+_LAST = re.compile(rb"\r\nconnection: *close\r\n", re.IGNORECASE)
 # How often requests that are due are looked for, in seconds.
 _TICK = 0.001
 # Connections that an open loop may have; beyond it requests wait, which counts as theirs. nginx
@@ -169,6 +171,9 @@ class _Connection(asyncio.Protocol):
         if len(self._received) < end + 4 + int(length[1]):
             return
         status, body = int(self._received[9:12]), self._received[end + 4 :]
+        if _LAST.search(self._received, 0, end + 2) and self._transport is not None:
+            # Not to be used again, as a closing transport is not.
+            self._transport.close()
         self._received = b""
         due, self._due = self._due, None
         if due is not None:

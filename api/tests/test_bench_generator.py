@@ -31,6 +31,10 @@ async def server(reply: Callable[[int], bytes | None], delay: float = 0.0) -> As
                 writer.write(answer[:20])
                 await writer.drain()
                 writer.write(answer[20:])
+                if b"Connection: close" in answer:
+                    # So late that a client that does not heed it has sent its next request.
+                    await asyncio.sleep(0.05)
+                    return
         except asyncio.IncompleteReadError:
             pass
         finally:
@@ -88,6 +92,19 @@ def test_what_is_refused_and_what_is_lost_are_counted_apart() -> None:
     assert load.failed == load.statuses[503] + sum(load.failures.values())
     assert len(load.refusal_latencies) == load.statuses[503]
     assert load.due == load.statuses[200] + load.failed
+
+
+def test_a_connection_is_not_used_after_its_last_answer() -> None:
+    last = b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\n{}"
+
+    async def measure() -> Load:
+        async with server(lambda number: last if number % 3 else OK) as target:
+            return await open_loop(target, 300.0, asyncio.sleep(1.0), connections=5, warm_up=0.0)
+
+    load = asyncio.run(measure())
+    assert load.due > 200
+    assert load.statuses[200] == load.due
+    assert not load.failures
 
 
 def test_answers_can_be_looked_at() -> None:
