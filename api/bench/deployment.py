@@ -13,6 +13,7 @@ import urllib.request
 from base64 import b64encode
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -235,15 +236,16 @@ class Deployment:
             await _run(["cp", "--recursive", str(self._top / "api"), str(source)])
             module = source / "inference_api" / "__init__.py"
             module.write_text(module.read_text() + f"\nRELEASE = {time.time()}\n")
-            await _run(
-                [
-                    *(str(self._ansible_playbook), "playbooks/scale.yml"),
-                    *("--extra-vars", f"inference_replicas={replicas}"),
-                    *("--extra-vars", f"inference_api_source={source}"),
-                ],
-                cwd=self._top / "ansible",
-                env={"PATH": f"{self._ansible_playbook.parent}:{os.environ['PATH']}"},
-            )
+            await self.deploy(inference_replicas=replicas, inference_api_source=source)
+
+    async def deploy(self, **variables: object) -> None:
+        """Deploy the replicas with other variables of Ansible than the platform's."""
+        extra = [("--extra-vars", f"{name}={value}") for name, value in variables.items()]
+        await _run(
+            [str(self._ansible_playbook), "playbooks/scale.yml", *chain.from_iterable(extra)],
+            cwd=self._top / "ansible",
+            env={"PATH": f"{self._ansible_playbook.parent}:{os.environ['PATH']}"},
+        )
 
     # --- MLflow
 

@@ -36,7 +36,7 @@ def render(figures: dict[str, Any]) -> str:
         _comparison(rounds, capacity),
         _splits(rounds, capacity, figures["connections"]),
         _batches(figures["batches"]),
-        _overload(figures["overload"], capacity),
+        _overload(figures["overload"]),
         _fuzzing(figures["fuzzing"]),
         _changes(figures["changes"]),
     ]
@@ -136,10 +136,11 @@ def _batches(batches: dict[str, Any]) -> str:
     )
 
 
-def _overload(overload: dict[str, Any], capacity: dict[str, float]) -> str:
+def _overload(overload: dict[str, Any]) -> str:
     rows = []
     for split, load in overload.items():
-        goodput = load["per_second"] / capacity[split]
+        capacity = load["capacity"]["per_second"]
+        goodput = load["per_second"] / capacity
         others = sum(
             count for status, count in load["statuses"].items() if status not in ("200", "503")
         )
@@ -147,10 +148,12 @@ def _overload(overload: dict[str, Any], capacity: dict[str, float]) -> str:
         memory = load["memory_bytes"]
         rows.append(
             [
-                split,
+                f"{split} x {load['limits'][0]['cpus']:g}",
+                f"{capacity:,.0f}",
                 f"{load['due'] / load['seconds']:,.0f}",
                 f"{load['per_second']:,.0f}",
                 f"{goodput:.0%} ({_verdict(goodput >= _GOODPUT_AIM, f'{_GOODPUT_AIM:.0%}')})",
+                f"{load['p99_ms']:.0f} ms",
                 f"{load['slowest_ms']:.0f} ms "
                 f"({_verdict(load['slowest_ms'] <= _SLOWEST_AIM_MS, '2 s')})",
                 f"{load['statuses'].get('503', 0):,}",
@@ -160,12 +163,17 @@ def _overload(overload: dict[str, Any], capacity: dict[str, float]) -> str:
             ]
         )
     seconds = next(iter(overload.values()))["seconds"]
-    return f"## Twice the capacity for {seconds:.0f} s\n\n" + _table(
-        [
-            *("replicas", "due/s", "answered/s", "of capacity", "slowest answer", "503"),
-            *("anything else", "memory", "restarts"),
-        ],
-        rows,
+    return (
+        f"## Twice the capacity for {seconds:.0f} s\n\n"
+        "With half the share: for twice what the whole one can do, the load itself would need more "
+        "than this host has, and it would be the host that is overloaded.\n\n"
+        + _table(
+            [
+                *("replicas", "capacity", "due/s", "answered/s", "of capacity", "p99"),
+                *("slowest answer", "503", "anything else", "memory", "restarts"),
+            ],
+            rows,
+        )
     )
 
 

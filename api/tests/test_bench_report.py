@@ -67,7 +67,15 @@ def figures() -> dict[str, Any]:
         "connections": 256,
         "rounds": rounds,
         "batches": {"1": load(400.0, rows_per_second=400), "10": load(90.0, rows_per_second=900)},
-        "overload": {"1": overload | {"memory_bytes": memory, "restarts": 0}},
+        "overload": {
+            "1": overload
+            | {
+                "limits": [{"cpus": 0.25}],
+                "capacity": load(4000.0),
+                "memory_bytes": memory,
+                "restarts": 0,
+            }
+        },
         "fuzzing": {
             "statuses": {"200": 900, "404": 20, "422": 1080},
             "memory_bytes": memory,
@@ -105,12 +113,12 @@ def test_what_is_not_reached_is_said(figures: dict[str, Any]) -> None:
 
 
 def test_overload_tells_refusals_from_what_must_not_be(figures: dict[str, Any]) -> None:
-    row = next(line for line in render(figures).splitlines() if line.startswith("| 1 | 8,000 |"))
+    row = next(line for line in render(figures).splitlines() if "| 1 x 0.25 | 4,000 |" in line)
     assert "82% (aim 80%: reached)" in row
     assert "| 4,700 | 0 | 200 -> 201 MiB | 0 |" in row
     figures["overload"]["1"]["statuses"]["502"] = 2
     figures["overload"]["1"]["failures"] = {"connection closed": 1}
-    row = next(line for line in render(figures).splitlines() if line.startswith("| 1 | 8,000 |"))
+    row = next(line for line in render(figures).splitlines() if "| 1 x 0.25 | 4,000 |" in line)
     assert "| 4,700 | 3 |" in row
 
 
