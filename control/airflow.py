@@ -43,14 +43,14 @@ class Airflow:
         url: the base address.
         user: the user's name.
         password: the user's password.
-        authority: a file with the certificate of the authority that is trusted, besides the host's.
+        trusted: files with certificates that are trusted besides the host's.
     """
 
-    def __init__(self, url: str, user: str, password: str, authority: Path | None = None) -> None:
+    def __init__(self, url: str, user: str, password: str, trusted: tuple[Path, ...] = ()) -> None:
         self.url = url
         self._user = user
         self._password = password
-        self._authority = authority
+        self._trusted = trusted
         self._token: str | None = None
 
     def dag(self, dag_id: str) -> dict[str, Any] | None:
@@ -134,7 +134,7 @@ class Airflow:
         return answer
 
     def _send(self, method: str, path: str, body: object = None) -> Answer:
-        return send(method, f"{self.url}{path}", body, token=self._token, authority=self._authority)
+        return send(method, f"{self.url}{path}", body, token=self._token, trusted=self._trusted)
 
     def _log_in(self) -> None:
         self._token = None

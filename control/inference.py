@@ -39,7 +39,7 @@ class Inference:
 
     Args:
         url: the base address.
-        authority: a file with the certificate of the authority that is trusted, besides the host's.
+        trusted: files with certificates that are trusted besides the host's.
         patience: seconds to ask again while no replica answers.
     """
 
@@ -47,13 +47,13 @@ class Inference:
         self,
         url: str,
         *,
-        authority: Path | None = None,
+        trusted: tuple[Path, ...] = (),
         patience: float = PATIENCE_SECONDS,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self.url = url
-        self._authority = authority
+        self._trusted = trusted
         self._patience = patience
         self._clock = clock
         self._sleep = sleep
@@ -94,7 +94,7 @@ class Inference:
         return result
 
     def _send(self, method: str, path: str, body: object = None) -> Answer:
-        return send(method, f"{self.url}{path}", body, authority=self._authority)
+        return send(method, f"{self.url}{path}", body, trusted=self._trusted)
 
     def _ask(
         self, request: Callable[[], Answer], passing: tuple[int, ...] = _NGINX_ALONE

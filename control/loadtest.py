@@ -145,7 +145,7 @@ class Locust:
     Args:
         url: the base address.
         login: user and password.
-        authority: a file with the certificate of the authority that is trusted, besides the host's.
+        trusted: files with certificates that are trusted besides the host's.
         console: tells the operator.
     """
 
@@ -153,7 +153,7 @@ class Locust:
         self,
         url: str,
         login: tuple[str, str],
-        authority: Path,
+        trusted: tuple[Path, ...],
         console: Console,
         *,
         clock: Callable[[], float] = time.monotonic,
@@ -162,7 +162,7 @@ class Locust:
         self.url = url
         self._console = console
         self.login = login
-        self._authority = authority
+        self._trusted = trusted
         self._clock = clock
         self._sleep = sleep
 
@@ -264,7 +264,7 @@ class Locust:
             *(method, f"{self.url}{path}"),
             form=form,
             login=self.login,
-            authority=self._authority,
+            trusted=self._trusted,
         )
 
     def _csv(self, name: str) -> str:

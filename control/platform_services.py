@@ -151,8 +151,8 @@ class Platform:
         Args:
             patience: seconds to ask again while no replica answers.
         """
-        authority = self._project.authority
-        return Inference(self.url("inference_api"), authority=authority, patience=patience)
+        url, trusted = self.url("inference_api"), self._project.trusted
+        return Inference(url, trusted=trusted, patience=patience)
 
     def pipeline(self, console: Console) -> Pipeline:
         """The pipeline, with Airflow's administrator logged in.
@@ -161,7 +161,7 @@ class Platform:
             ControlError: the password's file is not there.
         """
         password = self._project.secret("airflow_admin_password")
-        airflow = Airflow(self.url("airflow"), _AIRFLOW_USER, password, self._project.authority)
+        airflow = Airflow(self.url("airflow"), _AIRFLOW_USER, password, self._project.trusted)
         return Pipeline(airflow, console)
 
     def predict(self, console: Console, body: object) -> None:

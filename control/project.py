@@ -90,6 +90,12 @@ class Project:
         return self.certificates / "ca.crt"
 
     @property
+    def trusted(self) -> tuple[Path, ...]:
+        """Files with the certificates that clients trust: the authority's, the operator's own."""
+        own = self.certificates / "own.crt"
+        return (self.authority, own) if own.exists() else (self.authority,)
+
+    @property
     def settings(self) -> Path:
         """The operator's choices that outlive a run, as JSON; Ansible reads them."""
         return self.deployment / "settings.json"

@@ -55,7 +55,7 @@ def send(
     form: Mapping[str, str] | None = None,
     token: str | None = None,
     login: tuple[str, str] | None = None,
-    authority: Path | None = None,
+    trusted: tuple[Path, ...] = (),
     timeout: float = TIMEOUT_SECONDS,
 ) -> Answer:
     """Send a request and give its answer, whatever its status.
@@ -67,7 +67,7 @@ def send(
         form: sent as the fields of a form where there is no body, None for none.
         token: sent as bearer token, None for none.
         login: user and password, sent with the request; None for none.
-        authority: a file with the certificate of an authority that is trusted besides the host's.
+        trusted: files with certificates that are trusted besides the host's.
         timeout: seconds to wait for the connection, and for each part of the answer.
 
     Raises:
@@ -86,7 +86,7 @@ def send(
     elif login:
         headers["Authorization"] = f"Basic {b64encode(':'.join(login).encode()).decode()}"
     request = urllib.request.Request(url, data, headers, method=method)  # noqa: S310 - http only
-    opener = _opener(authority if url.startswith("https:") else None)
+    opener = _opener(trusted if url.startswith("https:") else ())
     try:
         with opener.open(request, timeout=timeout) as response:
             return Answer(response.status, _decode(response.read()))
@@ -98,19 +98,21 @@ def send(
 
 
 @functools.cache
-def _opener(authority: Path | None) -> urllib.request.OpenerDirector:
+def _opener(trusted: tuple[Path, ...]) -> urllib.request.OpenerDirector:
     """What sends requests, and whom it trusts.
 
     Raises:
-        ControlError: the authority's file is not there.
+        ControlError: a file is not there.
     """
     context = ssl.create_default_context()
-    if authority is not None:
+    # A server's certificate can be trusted itself, whoever has signed it.
+    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    for file in trusted:
         try:
-            context.load_verify_locations(authority)
+            context.load_verify_locations(file)
         except OSError as error:
             raise ControlError(
-                f"{authority}, which certificates are checked with, cannot be read: {error}. "
+                f"{file}, which certificates are checked with, cannot be read: {error}. "
                 "`make up` makes it."
             ) from error
     # The machines are on this host: a proxy for the outside must not see these requests.

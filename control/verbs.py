@@ -265,7 +265,7 @@ class Verbs:
             "ports": self._ansible().variables(machine)["published_ports"],
             "ssh": ssh_command(machine),
             "ansible_playbook": str(control.programs / "ansible-playbook"),
-            "authority": str(self.project.authority),
+            "trusted": [str(file) for file in self.project.trusted],
             "mlflow_password_file": str(self.project.secrets / "mlflow_admin_password"),
         }
         self.runner.run(
@@ -378,7 +378,7 @@ class Verbs:
         return Locust(
             f"https://{machine.address}:{variables['locust_port']}",
             (variables["locust_user"], self.project.secret("locust_password")),
-            self.project.authority,
+            self.project.trusted,
             self.console,
         )
 

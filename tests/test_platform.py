@@ -7,6 +7,7 @@ import os
 import re
 import shlex
 import signal
+import ssl
 import subprocess
 import sys
 import threading
@@ -676,8 +677,32 @@ def test_down_and_up_again_keep_everything(platform: Platform) -> None:
     assert platform.make("down").status == 0
     for step in ("[4/8]", "[5/8]", "[6/8]"):
         assert "goes on from here" in interrupted("make up", step)
+    # The same run takes a certificate that the operator has put there meanwhile.
+    with own_certificate(platform) as own:
+        assert platform.make("up").status == 0
+        trust = ssl.create_default_context(cafile=str(own))
+        for port in (443, 5000, 5050, 8000, 8080, 8888, 9000, 9001):
+            assert httpx.get(platform.url(port), verify=trust, timeout=10).status_code < 500
+        with pytest.raises(httpx.ConnectError, match="CERTIFICATE_VERIFY_FAILED"):
+            platform.predict()
+        assert '"class_name"' in platform.make("predict").output
     assert platform.make("up").status == 0
     assert platform.predict().status_code == 200
+
+
+@contextmanager
+def own_certificate(platform: Platform) -> Iterator[Path]:
+    """Have a certificate of the operator's own where the next `make up` finds it."""
+    own = platform.authority.with_name("own.crt")
+    key = own.with_suffix(".key")
+    make = "openssl req -x509 -newkey rsa:2048 -nodes -subj /CN=operator -days 2"
+    try:
+        made = run(f"{make} -addext subjectAltName=IP:{platform.address} -keyout {key} -out {own}")
+        assert made.status == 0
+        yield own
+    finally:
+        own.unlink(missing_ok=True)
+        key.unlink(missing_ok=True)
 
 
 def interrupted(command: str, mark: str) -> str:

@@ -30,7 +30,7 @@ def main() -> int:
             settings["ssh"],
             _TOP,
             Path(settings["ansible_playbook"]),
-            Path(settings["authority"]),
+            [Path(file) for file in settings["trusted"]],
             Path(settings["mlflow_password_file"]).read_text().strip(),
         )
         benchmark = Benchmark(

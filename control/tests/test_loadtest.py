@@ -66,7 +66,7 @@ class FakeLocust:
 
     def locust(self, screen: Screen) -> Locust:
         return Locust(
-            *(self.url, ("locust", "right"), Path("ca.crt"), screen),
+            *(self.url, ("locust", "right"), (Path("ca.crt"),), screen),
             clock=lambda: self.now,
             sleep=self.sleep,
         )

@@ -38,7 +38,7 @@ def port(certificate: Path) -> Iterator[int]:
 
 
 def test_trusts_the_authority_that_it_is_given(certificate: Path, port: int) -> None:
-    answer = send("GET", f"https://127.0.0.1:{port}/", authority=certificate)
+    answer = send("GET", f"https://127.0.0.1:{port}/", trusted=(certificate,))
     assert answer.body == {"well": True}
 
 
@@ -49,9 +49,9 @@ def test_says_what_to_do_about_a_certificate_from_elsewhere(port: int) -> None:
 
 def test_a_certificate_is_for_one_name(certificate: Path, port: int) -> None:
     with pytest.raises(UnreachableError, match="not to be trusted"):
-        send("GET", f"https://localhost:{port}/", authority=certificate)
+        send("GET", f"https://localhost:{port}/", trusted=(certificate,))
 
 
 def test_says_what_makes_a_missing_authority(tmp_path: Path, port: int) -> None:
     with pytest.raises(ControlError, match="make up"):
-        send("GET", f"https://127.0.0.1:{port}/", authority=tmp_path / "ca.crt")
+        send("GET", f"https://127.0.0.1:{port}/", trusted=(tmp_path / "ca.crt",))

@@ -30,6 +30,6 @@ def test_other_names_reader_and_end(machine: Machine) -> None:
 def test_the_operators_own(machine: Machine) -> None:
     with server(machine, "/etc/mlops/own", user_id=0):
         shown = certificate(machine, authority(machine).with_name("own.crt"), "own.example")
-        assert shown["subjectAltName"] == (("DNS", "own.example"),)
+        assert ("DNS", "own.example") in shown["subjectAltName"]
     assert machine.mode("/etc/mlops/own/server.key") == ("0400", "0", "0")
     assert not machine.host.file("/etc/mlops/own/ca.crt").exists
