@@ -7,13 +7,15 @@ are answered, and latency counts from when a request was due, so waiting is neve
 
 import asyncio
 import math
+import os
 import random
 import re
 import ssl
 import time
 from abc import ABC, abstractmethod
 from collections import Counter, deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import cycle
 from typing import cast
@@ -34,6 +36,8 @@ MOST_CONNECTIONS = 9000
 _USUAL_CONNECTIONS = 500
 _OPENING_AT_ONCE = 8
 _PATIENCE = 10.0
+# Where processors are short, the load must not be: what is late here is not the target's doing.
+_NICENESS = -15
 _SEED = 1
 _OK = 200
 
@@ -366,17 +370,37 @@ class _OpenRun(_Run):
         return await super().finish()
 
 
+def can_go_first() -> bool:
+    """Whether the system lets this process send before others run."""
+    before = os.getpriority(os.PRIO_PROCESS, 0)
+    with _going_first():
+        return os.getpriority(os.PRIO_PROCESS, 0) < before
+
+
+@contextmanager
+def _going_first() -> Iterator[None]:
+    """Run before other processes of the host, if the system lets it."""
+    before = os.getpriority(os.PRIO_PROCESS, 0)
+    with suppress(PermissionError):
+        os.setpriority(os.PRIO_PROCESS, 0, _NICENESS)
+    try:
+        yield
+    finally:
+        os.setpriority(os.PRIO_PROCESS, 0, before)
+
+
 async def closed_loop(
     target: Target, connections: int, seconds: float, warm_up: float = 2.0
 ) -> Load:
     """Send over a number of connections, each its next request when the last is answered."""
     run = _ClosedRun(target)
-    for connection in await asyncio.gather(*(run.connect() for _ in range(connections))):
-        run.free(connection)
-    await asyncio.sleep(warm_up)
-    run.begin = time.monotonic()
-    await asyncio.sleep(seconds)
-    return await run.finish()
+    with _going_first():
+        for connection in await asyncio.gather(*(run.connect() for _ in range(connections))):
+            run.free(connection)
+        await asyncio.sleep(warm_up)
+        run.begin = time.monotonic()
+        await asyncio.sleep(seconds)
+        return await run.finish()
 
 
 async def open_loop(
@@ -398,13 +422,14 @@ async def open_loop(
         connections: how many are made before that.
     """
     run = _OpenRun(target, observe)
-    await run.open(connections)
-    sending = asyncio.ensure_future(run.keep_sending(rate))
-    try:
-        await asyncio.sleep(warm_up)
-        run.begin = time.monotonic()
-        await work
-    finally:
-        run.end = time.monotonic()
-        await sending
-    return await run.finish()
+    with _going_first():
+        await run.open(connections)
+        sending = asyncio.ensure_future(run.keep_sending(rate))
+        try:
+            await asyncio.sleep(warm_up)
+            run.begin = time.monotonic()
+            await work
+        finally:
+            run.end = time.monotonic()
+            await sending
+        return await run.finish()

@@ -1,10 +1,11 @@
 import asyncio
+import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 import pytest
 
-from bench.generator import Load, Target, closed_loop, open_loop
+from bench.generator import Load, Target, can_go_first, closed_loop, open_loop
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
 REFUSED = b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\n\r\n"
@@ -116,3 +117,23 @@ def test_answers_can_be_looked_at() -> None:
 
     asyncio.run(measure())
     assert seen == {b"{}"}
+
+
+def test_a_load_goes_first_and_nothing_else() -> None:
+    during: list[int] = []
+
+    def niceness() -> int:
+        return os.getpriority(os.PRIO_PROCESS, 0)
+
+    async def work() -> None:
+        during.append(niceness())
+
+    async def measure() -> None:
+        async with server(lambda _: OK) as target:
+            await open_loop(target, 10.0, work(), warm_up=0.0, connections=1)
+
+    before = niceness()
+    first = can_go_first()
+    asyncio.run(measure())
+    assert (during[0] < before) is first
+    assert niceness() == before

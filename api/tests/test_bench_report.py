@@ -11,6 +11,7 @@ def load(rate: float, **changes: Any) -> dict[str, Any]:
     """What `Load.figures` gives for a second of answers, all alike."""
     return {
         "seconds": 1.0,
+        "generator_went_first": True,
         "due": int(rate),
         "per_second": rate,
         "p50_ms": 4.0,
@@ -64,6 +65,7 @@ def figures() -> dict[str, Any]:
         "cpu_period_microseconds": 10000,
         "memory_bytes": 10 * 2**30,
         "seconds": 1.0,
+        "generator_went_first": True,
         "connections": 256,
         "rounds": rounds,
         "batches": {"1": load(400.0, rows_per_second=400), "10": load(90.0, rows_per_second=900)},

@@ -1,9 +1,6 @@
 """The page and its status, as an ASGI application."""
 
-import asyncio
 import os
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import httpx
@@ -30,16 +27,13 @@ _HEADERS = {
 }
 
 
-def make_app(
-    description: Description, observer: Observer, documents: Documents, interval: float
-) -> Starlette:
+def make_app(description: Description, observer: Observer, documents: Documents) -> Starlette:
     """Make the application.
 
     Args:
         description: what the page tells of.
         observer: knows how everything is.
         documents: the documentation.
-        interval: seconds from one look to the next.
     """
     templates = Environment(
         loader=FileSystemLoader(_HERE / "templates"), autoescape=True, undefined=StrictUndefined
@@ -47,7 +41,7 @@ def make_app(
 
     async def page(_: Request) -> Response:
         text = templates.get_template("page.html").render(
-            description=description, status=observer.status
+            description=description, status=await observer.status()
         )
         return HTMLResponse(text, headers=_HEADERS)
 
@@ -63,20 +57,10 @@ def make_app(
         return HTMLResponse(text, headers=_HEADERS)
 
     async def status(_: Request) -> Response:
-        return JSONResponse(observer.status.report(), headers=_HEADERS)
+        return JSONResponse((await observer.status()).report(), headers=_HEADERS)
 
     async def health(_: Request) -> Response:
-        return JSONResponse({"well": observer.status.well}, headers=_HEADERS)
-
-    @asynccontextmanager
-    async def observing(_: Starlette) -> AsyncIterator[None]:
-        looking = asyncio.create_task(observer.run(interval))
-        try:
-            yield
-        finally:
-            looking.cancel()
-            with suppress(asyncio.CancelledError):
-                await looking
+        return JSONResponse({"well": (await observer.status()).well}, headers=_HEADERS)
 
     return Starlette(
         routes=[
@@ -86,7 +70,6 @@ def make_app(
             Route("/health", health),
             Mount("/static", StaticFiles(directory=_HERE / "static")),
         ],
-        lifespan=observing,
     )
 
 
@@ -105,6 +88,6 @@ def from_environment() -> Starlette:
         timeout=PATIENCE_SECONDS,
         limits=httpx.Limits(max_keepalive_connections=0),
     )
-    observer = Observer(description, os.environ["AIRFLOW_PASSWORD"], client)
+    observer = Observer(description, os.environ["AIRFLOW_PASSWORD"], client, _INTERVAL_SECONDS)
     documents = Documents(Path(os.environ["DOCUMENTS_FOLDER"]))
-    return make_app(description, observer, documents, _INTERVAL_SECONDS)
+    return make_app(description, observer, documents)

@@ -1,6 +1,7 @@
-"""Asks the services how they are, again and again, so that a page costs them nothing."""
+"""Asks the services how they are, for as long as somebody wants to know."""
 
 import asyncio
+import math
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -68,7 +69,7 @@ class Status:
     """All that is known.
 
     Attributes:
-        looked_at: when, empty before the first look.
+        looked_at: when.
         health: of each service, by its name.
         model: the model in production, None where there is none or nobody knows.
         model_problem: why nobody knows, empty otherwise.
@@ -95,33 +96,42 @@ class Status:
 
 
 class Observer:
-    """Keeps the status up to date.
+    """Knows the status for those who ask.
+
+    Nobody is asked while nobody wants to know: to answer takes the services processor time, which
+    predictions would wait for.
 
     Args:
         description: whom to ask.
         airflow_password: of the user who asks Airflow.
         client: sends requests.
+        interval: seconds for which what was found is told again.
     """
 
     def __init__(
-        self, description: Description, airflow_password: str, client: httpx.AsyncClient
+        self,
+        description: Description,
+        airflow_password: str,
+        client: httpx.AsyncClient,
+        interval: float,
     ) -> None:
         self._description = description
         self._airflow_password = airflow_password
         self._airflow_token = ""
         self._client = client
-        self.status = Status()
+        self._interval = interval
+        self._status = Status()
+        self._looked = -math.inf
+        # Many who ask at the same time wait for the same look.
+        self._looking = asyncio.Lock()
 
-    async def run(self, interval: float) -> None:
-        """Look again and again, until cancelled.
-
-        Args:
-            interval: seconds from one look to the next.
-        """
-        while True:
-            began = time.monotonic()
-            self.status = await self.look()
-            await asyncio.sleep(max(interval - (time.monotonic() - began), 0.1))
+    async def status(self) -> Status:
+        """How everything is, or was less than an interval ago."""
+        async with self._looking:
+            if time.monotonic() - self._looked >= self._interval:
+                self._status = await self.look()
+                self._looked = time.monotonic()
+        return self._status
 
     async def look(self) -> Status:
         """Ask everything once, all at the same time."""

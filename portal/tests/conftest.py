@@ -24,6 +24,7 @@ class Services:
         runs: the runs of each DAG, the last one first.
         token: the one that Airflow takes.
         logins: how often somebody logged in.
+        asked: the paths that were asked for.
     """
 
     statuses: dict[str, int] = field(default_factory=dict)
@@ -31,10 +32,12 @@ class Services:
     runs: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     token: str = "first"
     logins: int = 0
+    asked: list[str] = field(default_factory=list)
 
     async def answer(self, request: httpx.Request) -> httpx.Response:
         """Answer a request as the service would."""
         path = request.url.path
+        self.asked.append(path)
         if path in self.statuses:
             return httpx.Response(self.statuses[path])
         if path == "/models":
@@ -83,5 +86,5 @@ def client(services: Services) -> Iterator[httpx.AsyncClient]:
 
 
 def observer(client: httpx.AsyncClient, *described: Service) -> Observer:
-    """An observer of these services."""
-    return Observer(description(*described), PASSWORD, client)
+    """An observer of these services, which looks anew each time."""
+    return Observer(description(*described), PASSWORD, client, interval=0)

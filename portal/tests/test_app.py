@@ -8,25 +8,22 @@ import httpx
 import pytest
 
 from status_page.app import from_environment, make_app
-from status_page.checks import Observer
 from status_page.description import Description, DescriptionError
 from status_page.documents import Documents
-from tests.conftest import PASSWORD, Services, description, service
+from tests.conftest import PASSWORD, Services, description, observer, service
 
 # The ones that the platform shows.
 DOCUMENTS = Path(__file__).parents[2] / "docs"
 SERVICE = service("mlflow", "http://mlflow/health")
 
 
-def ask(client: httpx.AsyncClient, path: str, look: bool = True) -> httpx.Response:
-    """What the application answers, after a look at everything or before."""
+def ask(client: httpx.AsyncClient, path: str) -> httpx.Response:
+    """What the application answers."""
 
     async def answer() -> httpx.Response:
         described = description(SERVICE)
-        observer = Observer(described, PASSWORD, client)
-        if look:
-            observer.status = await observer.look()
-        transport = httpx.ASGITransport(make_app(described, observer, Documents(DOCUMENTS), 60))
+        app = make_app(described, observer(client, SERVICE), Documents(DOCUMENTS))
+        transport = httpx.ASGITransport(app)
         async with httpx.AsyncClient(transport=transport, base_url="http://portal") as browser:
             return await browser.get(path)
 
@@ -44,12 +41,6 @@ def test_page_tells_everything_without_a_script(client: httpx.AsyncClient) -> No
     assert "never ran" in page
     # What comes from outside is text.
     assert "Platform &lt;test&gt;" in page
-
-
-def test_page_before_the_first_look(client: httpx.AsyncClient) -> None:
-    page = ask(client, "/", look=False).text
-    assert "not looked at yet" in page
-    assert "Everything is well" not in page
 
 
 def test_page_tells_what_is_wrong(services: Services, client: httpx.AsyncClient) -> None:

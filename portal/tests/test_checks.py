@@ -5,7 +5,7 @@ import pytest
 
 from status_page import checks
 from status_page.checks import DagRun, Model, Observer
-from tests.conftest import Services, description, observer, service
+from tests.conftest import PASSWORD, Services, description, observer, service
 
 ENDED = "2026-11-27T05:00:00Z"
 
@@ -21,6 +21,25 @@ def test_everything_well(services: Services, client: httpx.AsyncClient) -> None:
         DagRun("Procesa_data", "never ran", ""),
     ]
     assert status.report()["well"] is True
+
+
+def test_nobody_is_asked_again_within_the_interval(
+    services: Services, client: httpx.AsyncClient
+) -> None:
+    described = description(service("mlflow", "http://mlflow/health"))
+
+    async def look_often(interval: float) -> int:
+        services.asked.clear()
+        observer = Observer(described, PASSWORD, client, interval)
+        # Without a question there is no look.
+        await asyncio.sleep(0.05)
+        assert services.asked == []
+        found = await asyncio.gather(*(observer.status() for _ in range(5)))
+        assert all(status.well for status in found)
+        return services.asked.count("/health")
+
+    assert asyncio.run(look_often(60)) == 1
+    assert asyncio.run(look_often(0)) == 5
 
 
 def test_one_that_fails_is_told_with_its_reason(
@@ -88,5 +107,5 @@ def test_logs_in_once_and_again_when_the_token_has_expired(
 
 
 def test_a_refused_login_is_told(client: httpx.AsyncClient) -> None:
-    refused = Observer(description(), "wrong", client)
+    refused = Observer(description(), "wrong", client, interval=0)
     assert asyncio.run(refused.look()).runs_problem == "status 401"
