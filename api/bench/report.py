@@ -53,11 +53,11 @@ Written by `make benchmark`, from `api/bench/results.json`; nothing here is type
 
 Machine: {machine["processors"]} processors ({machine["processor"]}), {machine["memory_gib"]} GiB,
 Linux {machine["kernel"]}, cgroup v{machine["cgroup"]}. The load came from the same host and shared
-its processors with the platform, {first}. All replicas together had {figures["cpus"]:g} processors (period
-{figures["cpu_period_microseconds"] / 1000:g} ms) and {figures["memory_bytes"] / _GIB:g} GiB, read
-from the kernel before each load. Model: {model["name"]}, version {model["version"]}. Each load
-lasted {figures["seconds"]:g} s after 2 s that do not count; {len(figures["rounds"])} rounds, in
-alternating order. Requests were real rows, one each, over kept connections."""
+its processors with the platform, {first}. All replicas together had {figures["cpus"]:g} processors
+(period {figures["cpu_period_microseconds"] / 1000:g} ms) and {figures["memory_bytes"] / _GIB:g}
+GiB, read from the kernel before each load. Model: {model["name"]}, version {model["version"]}.
+Each load lasted {figures["seconds"]:g} s after 2 s that do not count; {len(figures["rounds"])}
+rounds, in alternating order. Requests were real rows, one each, over kept connections."""
 
 
 def _comparison(rounds: Sequence[dict[str, Any]], capacity: dict[str, float]) -> str:
