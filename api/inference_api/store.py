@@ -109,6 +109,7 @@ class ModelStore:
         self._serving: dict[str, LoadedModel] = {}
         self._last_good: dict[str, Identity] = {}
         self._refusals: dict[Identity, _Refusal] = {}
+        self._unwanted: set[Identity] = set()
         self._registry_answered: bool | None = None
         self._saved = cache.read_snapshot()
         self.state = self._saved.models
@@ -339,14 +340,20 @@ class ModelStore:
         return [_identity(name, known, version) for version in known.standby] if known else []
 
     def _free_what_nobody_wants(self) -> None:
-        """Free the versions that are neither served nor standing by nor selected by a client."""
+        """Free the versions that are neither served nor standing by nor selected by a client.
+
+        That has to be so at two polls: a promotion changes one alias after the other, and between
+        them nothing may say that the version before it is to stand by.
+        """
         wanted = {model.identity for model in self._serving.values()}
         wanted.update(*(self._standby(name) for name in self._serving))
-        self._free(
+        unwanted = {
             identity
-            for identity, model in list(self._loaded.items())
+            for identity, model in self._loaded.items()
             if identity not in wanted and not model.selected_by_version
-        )
+        }
+        self._free(unwanted & self._unwanted)
+        self._unwanted = unwanted
 
     def _serve(self, name: str) -> LoadedModel:
         """Return a model's version in production, loaded; else the last one that was served.

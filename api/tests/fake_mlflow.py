@@ -9,6 +9,7 @@ import json
 import re
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -49,6 +50,8 @@ class FakeMlflow:
         self.artifact_scheme = "mlflow-artifacts:/"
         self.truncate_artifacts = False
         self.artifact_delay = 0.0
+        self.after_search: Callable[[], object] = lambda: None
+        """Called after each answer that tells the aliases."""
         self.deleted_runs: set[str] = set()
         self._lock = threading.Lock()  # a test publishes while a replica asks
         self._now = 1_795_510_345_000
@@ -151,6 +154,7 @@ class FakeMlflow:
                     {"alias": alias, "version": version} for alias, version in model.aliases.items()
                 ]
             found.append(entry)
+        self.after_search()
         return self._page("registered_models", found, query)
 
     def _search_versions(self, query: dict[str, str]) -> tuple[int, dict[str, Any]]:

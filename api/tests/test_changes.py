@@ -243,6 +243,22 @@ def test_a_version_that_stands_by_is_loaded_aside_and_the_change_needs_no_load(
     assert failures(replica, "registry") == 0
 
 
+def test_a_promotion_frees_nothing_between_its_two_aliases(
+    replica: Replica, mlflow: FakeMlflow
+) -> None:
+    candidate = mlflow.publish(files(), alias="candidate")
+    wait_until(lambda: loaded(replica) == {"1", candidate}, "the candidate stands by")
+    aliases = mlflow.models["modelo1"].aliases
+    loads = replica.metric("inference_model_loads_total")
+    aliases.update(production=candidate)
+    # A poll finds the first alias changed, the next one finds the second changed too.
+    mlflow.after_search = lambda: aliases.setdefault("previous", "1")
+    replica.wait_for_version(candidate)
+    aliases.update(production="1", previous=candidate)
+    replica.wait_for_version("1")
+    assert replica.metric("inference_model_loads_total") == loads
+
+
 def test_a_version_that_no_longer_stands_by_is_freed(replica: Replica, mlflow: FakeMlflow) -> None:
     candidate = mlflow.publish(files(), alias="candidate")
     wait_until(lambda: candidate in loaded(replica), "the candidate stands by")
