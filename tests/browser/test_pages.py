@@ -397,6 +397,7 @@ def test_jupyterlab_runs_a_notebook_to_its_end(
     plot = notebook.locator("img[src^='data:image/png']")
     plot.scroll_into_view_if_needed()
     expect(plot).to_be_visible()
+    expect(page.get_by_text("Jupyter news")).to_have_count(0)
     picture(page, "jupyterlab")
     # Its kernel holds memory until it is told to go.
     page.get_by_role("menuitem", name="Kernel", exact=True).click()
