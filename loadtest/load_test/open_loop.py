@@ -200,10 +200,15 @@ class Generator:
         """Make all connections; where that fails, each request tries again when it is due."""
 
         async def make_some() -> None:
-            while self._open + self._opening < self._plan.connections and await self._connect():
+            while self._may_open and await self._connect():
                 pass
 
         await asyncio.gather(*(make_some() for _ in range(_OPENING_AT_ONCE)))
+
+    @property
+    def _may_open(self) -> bool:
+        """Whether it has fewer connections than planned."""
+        return self._open + self._opening < self._plan.connections
 
     async def run(self, begin: float) -> None:
         """Send what is due from a moment of the clock on, and wait for the answers."""
@@ -270,17 +275,13 @@ class Generator:
 
     def _replace(self) -> None:
         """Have a connection made for what waits, in place of one that has broken off."""
-        if (
-            self._waiting
-            and self._opening < _OPENING_AT_ONCE
-            and self._open + self._opening < self._plan.connections
-        ):
+        if self._waiting and self._opening < _OPENING_AT_ONCE and self._may_open:
             task = asyncio.get_running_loop().create_task(self._replace_while_requests_wait())
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
     async def _replace_while_requests_wait(self) -> None:
-        while self._waiting and self._open + self._opening < self._plan.connections:
+        while self._waiting and self._may_open:
             if not await self._connect() and self._waiting:
                 self._fail(self._waiting.popleft())
 
