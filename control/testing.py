@@ -408,10 +408,10 @@ class Suite:
             **({} if self._console.colour else {"NO_COLOR": "1"}),
         }
         scenarios = (self._project.root / "molecule").glob("*/molecule.yml")
-        # Those that need other roles' services come last: by then the archive has their images.
+        # Those that need other roles' services take longest: none is to run alone at the end.
         for scenario in sorted(
             (path.parent for path in scenarios),
-            key=lambda folder: ((folder / "prepare.yml").exists(), folder.name),
+            key=lambda folder: (not (folder / "prepare.yml").exists(), folder.name),
         ):
             yield Check(
                 f"molecule: {scenario.name}",
@@ -427,7 +427,12 @@ class Suite:
         self._packages.ensure(BROWSER_PACKAGES)
         yield Check(
             "pytest tests/",
-            ([control.python, "-m", "pytest", "-v", "--capture=no", "tests"],),
+            (
+                [
+                    *(control.python, "-m", "pytest", "-v", "--capture=no"),
+                    *("--durations=20", "--durations-min=10", "tests"),
+                ],
+            ),
             env={"PATH": tools_path([control.programs, self._project.tools])},
         )
 

@@ -146,13 +146,13 @@ def test_tells_again_where_it_went_wrong_and_how_it_ended(
     assert "after 30" not in again
 
 
-def test_roles_that_need_others_services_come_last(tests: Suite, project: Project) -> None:
-    for role, file in (("airflow", "prepare.yml"), ("airflow", "molecule.yml")):
+def test_roles_that_need_others_services_come_first(tests: Suite, project: Project) -> None:
+    for role, file in (("webserver", "prepare.yml"), ("webserver", "molecule.yml")):
         path = project.root / "molecule" / role / file
         path.parent.mkdir(exist_ok=True)
         path.touch()
     roles = next(layer for layer in tests.layers() if layer.name == "roles")
-    assert [check.title for check in roles.checks()] == ["molecule: redis", "molecule: airflow"]
+    assert [check.title for check in roles.checks()] == ["molecule: webserver", "molecule: redis"]
 
 
 def test_nothing_to_run_is_no_success(tests: Suite, screen: Screen, project: Project) -> None:
