@@ -15,8 +15,8 @@ from bench.deployment import BenchmarkError, Deployment
 from bench.report import render
 
 _TOP = Path(__file__).resolve().parents[2]
-_FIGURES = Path(__file__).parent / "results.json"
-_PAGE = _TOP / "docs" / "results" / "serving.md"
+FIGURES = Path(__file__).parent / "results.json"
+PAGE = _TOP / "docs" / "results" / "serving.md"
 
 
 def main() -> int:
@@ -58,8 +58,8 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=2, help="of all comparisons")
     parser.add_argument("--seconds", type=float, default=15.0, help="of each load")
     parser.add_argument("--overload-seconds", type=float, default=60.0)
-    parser.add_argument("--figures", type=Path, default=_FIGURES)
-    parser.add_argument("--page", type=Path, default=_PAGE)
+    parser.add_argument("--figures", type=Path, default=FIGURES)
+    parser.add_argument("--page", type=Path, default=PAGE)
     return parser.parse_args()
 
 

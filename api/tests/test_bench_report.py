@@ -1,9 +1,11 @@
 """The page says what the figures say."""
 
+import json
 from typing import Any
 
 import pytest
 
+from bench.__main__ import FIGURES, PAGE
 from bench.report import MODEL_NOT_IN_MEMORY, MODEL_STANDING_BY, render
 
 
@@ -11,7 +13,6 @@ def load(rate: float, **changes: Any) -> dict[str, Any]:
     """What `Load.figures` gives for a second of answers, all alike."""
     return {
         "seconds": 1.0,
-        "generator_went_first": True,
         "due": int(rate),
         "per_second": rate,
         "p50_ms": 4.0,
@@ -136,3 +137,7 @@ def test_fuzzing_is_told(figures: dict[str, Any]) -> None:
         "2,000 requests, half of them wrong in some way: 900 x 200, 20 x 404, 1,080 x 422" in page
     )
     assert "200 -> 201 MiB; restarts: 0." in page
+
+
+def test_the_page_is_the_one_of_the_figures() -> None:
+    assert render(json.loads(FIGURES.read_text())) == PAGE.read_text()

@@ -66,7 +66,7 @@ def test_layers_run_in_order_and_are_counted(
         "fmt -check -diff -recursive",
         "terraform -chdir=terraform test",
         "molecule test --scenario-name redis",
-        "pytest -v --capture=no tests",
+        "pytest -v --capture=no",
     ):
         assert part in ran
     assert ran.count("mypy --strict") == len(PYTHON_PACKAGES)
@@ -80,7 +80,7 @@ def test_the_platform_is_tested_with_a_browser(
     tests.run("platform")
     ran = "\n".join(runner.commands)
     made, installed = f"uv venv -q --python {sys.executable} {project.environments}", "chromium"
-    assert ran.index(f"{made}/browser") < ran.index("pytest -v --capture=no tests")
+    assert ran.index(f"{made}/browser") < ran.index("pytest -v --capture=no")
     assert ran.index(f"--no-install-recommends {installed}") < ran.index("pytest -v")
 
 

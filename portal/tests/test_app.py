@@ -114,7 +114,7 @@ def test_every_link_of_the_documentation_leads_somewhere(client: httpx.AsyncClie
                 assert f'id="{address.fragment}"' in ask(client, address.path).text, link
             if address.path not in seen:
                 to_see.append(address.path)
-    assert {f"/docs/{file.name}" for file in DOCUMENTS.glob("*.md")} <= seen
+    assert {f"/docs/{file.relative_to(DOCUMENTS)}" for file in DOCUMENTS.rglob("*.md")} <= seen
 
 
 def test_documents_are_markdown_alone(tmp_path: Path) -> None:
