@@ -13,7 +13,6 @@ import urllib.request
 from base64 import b64encode
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -242,13 +241,16 @@ class Deployment:
             await _run(["cp", "--recursive", str(self._top / "api"), str(source)])
             module = source / "inference_api" / "__init__.py"
             module.write_text(module.read_text() + f"\nRELEASE = {time.time()}\n")
-            await self.deploy(inference_replicas=replicas, inference_api_source=source)
+            await self.deploy(inference_replicas=replicas, inference_api_source=str(source))
 
     async def deploy(self, **variables: object) -> None:
         """Deploy the replicas with other variables of Ansible than the platform's."""
-        extra = [("--extra-vars", f"{name}={value}") for name, value in variables.items()]
         await _run(
-            [str(self._ansible_playbook), "playbooks/scale.yml", *chain.from_iterable(extra)],
+            [
+                *(str(self._ansible_playbook), "playbooks/scale.yml"),
+                # As JSON: otherwise all values would be texts.
+                *("--extra-vars", json.dumps(variables)),
+            ],
             cwd=self._top / "ansible",
             env={"PATH": f"{self._ansible_playbook.parent}:{os.environ['PATH']}"},
         )
