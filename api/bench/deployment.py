@@ -270,7 +270,8 @@ class Deployment:
 
     async def remove_alias(self, model: str, alias: str) -> None:
         """Take an alias away."""
-        await self._mlflow(f"registered-models/alias?name={model}&alias={alias}", method="DELETE")
+        body = {"name": model, "alias": alias}
+        await self._mlflow("registered-models/alias", body, "DELETE")
 
     async def aliases(self, model: str) -> dict[str, str]:
         """The aliases of a model and their versions."""
