@@ -66,6 +66,7 @@ class Benchmark:
         self._seconds = seconds
         self._overload_seconds = overload_seconds
         self._say = say
+        self._model = ""
         self._bodies: list[bytes] = []
         self._rows: list[dict[str, Any]] = []
 
@@ -83,6 +84,7 @@ class Benchmark:
         self._memory_bytes = sum(replica.memory_bytes for replica in before)
         self._cpu_period = before[0].cpu_period
         model = await deployment.production()
+        self._model = model["name"]
         result: dict[str, Any] = {
             "machine": await deployment.describe(),
             "model": {"name": model["name"], "version": model["version"]},
@@ -140,6 +142,7 @@ class Benchmark:
             limits = (replica.cpus * replicas, replica.memory_bytes * replicas)
             if len(found) != replicas or limits != (cpus, self._memory_bytes):
                 raise BenchmarkError(f"These are not {replicas} equal shares: {found}")
+        await self._deployment.wait_until_loaded(self._model)
         await asyncio.sleep(_SETTLE_SECONDS)
 
     async def _split(self) -> dict[str, Any]:

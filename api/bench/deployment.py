@@ -153,6 +153,24 @@ class Deployment:
             await asyncio.sleep(0.5)
         return time.monotonic() - began
 
+    async def wait_until_loaded(self, model: str) -> None:
+        """Wait until each replica has all versions in memory that the aliases of a model want.
+
+        One that was just made serves before it has those that stand by, and loads them with what
+        predictions leave of its share.
+        """
+        wanted = len(set((await self.aliases(model)).values()))
+        began = time.monotonic()
+        script = f"""
+            for name in $(docker ps --format '{{{{.Names}}}}' --filter name=^{REPLICA_PREFIX}); do
+                docker exec $name curl --silent http://127.0.0.1:8000/metrics \
+                    | grep --count '^inference_model_info.* 1'
+            done"""
+        while min(map(int, (await self.run(script)).split())) < wanted:
+            if time.monotonic() - began > _HEALTHY_SECONDS:
+                raise BenchmarkError(f"Not all versions of {model} were loaded in time.")
+            await asyncio.sleep(1)
+
     async def kill(self, name: str) -> None:
         """End a container's process as the kernel would; Docker starts it again."""
         await self.run(f"kill -KILL $(docker inspect --format '{{{{.State.Pid}}}}' {name})")
