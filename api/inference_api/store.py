@@ -352,8 +352,11 @@ class ModelStore:
             for identity, model in self._loaded.items()
             if identity not in wanted and not model.selected_by_version
         }
-        self._free(unwanted & self._unwanted)
-        self._unwanted = unwanted
+        gone = unwanted & self._unwanted
+        self._unwanted = unwanted - gone
+        if gone:
+            self._free(gone)
+            self._prune()
 
     def _serve(self, name: str) -> LoadedModel:
         """Return a model's version in production, loaded; else the last one that was served.
@@ -560,6 +563,10 @@ class ModelStore:
             logger.warning("the registry's state was not saved", extra={"reason": str(error)})
             return
         self._saved = snapshot
+        self._prune()
+
+    def _prune(self) -> None:
+        """Leave local copies only of what is in memory and of what served last."""
         self._cache.prune({*self._loaded, *self._last_good.values()})
 
 
