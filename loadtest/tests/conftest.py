@@ -23,6 +23,7 @@ class FakeApi:
     Attributes:
         answers: Status and body by path.
         asked: Path, body and selection of each request.
+        connections: How many were made.
         certificate: What it shows, with its key beside it; None for plain HTTP.
         before_answer: Called before each answer with the number of requests so far.
     """
@@ -35,6 +36,7 @@ class FakeApi:
             "/predict": (200, PREDICTED),
         }
         self.asked: list[tuple[str, bytes, str | None]] = []
+        self.connections = 0
         self.before_answer: Callable[[int], None] = lambda number: None
         owner = self
 
@@ -43,6 +45,10 @@ class FakeApi:
             # An answer goes out in one piece, at once.
             wbufsize = -1
             disable_nagle_algorithm = True
+
+            def setup(self) -> None:
+                owner.connections += 1
+                super().setup()
 
             def _handle(self) -> None:
                 body = self.rfile.read(int(self.headers.get("Content-Length") or 0))

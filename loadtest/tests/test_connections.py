@@ -1,0 +1,51 @@
+import resource
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from gevent.socket import socketpair  # type: ignore[import-untyped]
+from geventhttpclient import HTTPClient
+from geventhttpclient.connectionpool import ConnectionPool
+
+from load_test.connections import keep_many_connections
+from tests.conftest import FakeApi
+
+# The first file number that `select` does not know.
+BEYOND_SELECT = 1024
+
+
+@pytest.fixture
+def many_files() -> Iterator[None]:
+    """All file numbers that `select` knows are taken."""
+    limit, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(limit, 2 * BEYOND_SELECT), most))
+    with ExitStack() as files:
+        for _ in range(BEYOND_SELECT):
+            files.enter_context(Path("/dev/null").open("rb"))
+        yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, (limit, most))
+
+
+def test_a_connection_is_kept_however_many_there_are(api: FakeApi, many_files: None) -> None:
+    keep_many_connections()
+    client = HTTPClient.from_url(api.url)
+    for _ in range(3):
+        assert client.get("/models").read()
+    assert api.connections == 1
+    client.close()
+
+
+def test_a_connection_that_was_closed_is_not_used_again() -> None:
+    keep_many_connections()
+    pool = ConnectionPool("127.0.0.1", 9, "127.0.0.1", 9)
+    own, other = socketpair()
+    assert pool._is_socket_alive(own)
+    other.send(b"unasked")
+    assert not pool._is_socket_alive(own)
+    own.recv(100)
+    assert pool._is_socket_alive(own)
+    other.close()
+    assert not pool._is_socket_alive(own)
+    own.close()
+    assert not pool._is_socket_alive(own)
