@@ -21,8 +21,10 @@ SHORTEST_SECONDS, LONGEST_SECONDS = 10, 3600
 # How fast clients come: a burst of connections is another test than the one that is asked for.
 _USERS_PER_SECOND = 200
 _SLOWEST_RAMP_SECONDS = 5
-# Left out after the last client has come: their first requests come in one wave.
-_WARM_UP_SECONDS = 6
+# Left out after the last client has come: their first requests come in one wave, and the more
+# they are, the longer those take.
+_WARM_UP_SECONDS = 5
+_WARM_UP_SECONDS_PER_USER = 0.001
 _POLL_SECONDS = 1.0
 _PROGRESS_SECONDS = 10
 _READY_SECONDS = 120
@@ -52,6 +54,11 @@ class Load:
     def ramp_seconds(self) -> float:
         """How long it takes until all clients are there."""
         return self.users / self.users_per_second
+
+    @property
+    def warm_up_seconds(self) -> float:
+        """How long they are then left alone before they are counted."""
+        return _WARM_UP_SECONDS + _WARM_UP_SECONDS_PER_USER * self.users
 
 
 @dataclass(frozen=True)
@@ -177,7 +184,7 @@ class Locust:
             ControlError: Locust does not do as it is told, or lost clients on the way.
         """
         self._wait("no process is ready to make load", _READY_SECONDS, self._is_idle)
-        total = load.ramp_seconds + _WARM_UP_SECONDS + load.seconds + _GRACE_SECONDS
+        total = load.ramp_seconds + load.warm_up_seconds + load.seconds + _GRACE_SECONDS
         try:
             self._post(
                 "/swarm",
@@ -193,7 +200,7 @@ class Locust:
                 load.ramp_seconds + _GRACE_SECONDS,
                 lambda state: state["state"] == "running" and state["user_count"] == load.users,
             )
-            self._sleep(_WARM_UP_SECONDS)
+            self._sleep(load.warm_up_seconds)
             self._post("/stats/reset")
             at_both_ends()
             self._count(load)
