@@ -205,9 +205,12 @@ class Locust:
             at_both_ends()
             self._count(load)
             at_both_ends()
-            return Result(self._csv("requests"), self._csv("failures"))
+            result = Result(self._csv("requests"), self._csv("failures"))
         finally:
             self._post("/stop")
+        # Until then they go on asking.
+        self._wait("not all clients have gone", _READY_SECONDS, self._is_idle)
+        return result
 
     def _count(self, load: Load) -> None:
         """Let the time pass, and show how it goes."""
@@ -234,6 +237,8 @@ class Locust:
     def _is_idle(self, state: Mapping[str, Any]) -> bool:
         if state["user_count"] > 0 or state["state"] in ("spawning", "running", "cleanup"):
             self._post("/stop")  # left by a run that was killed, or begun on the page
+            return False
+        if state["state"] == "stopping":
             return False
         # Without workers the one process does it all.
         workers = state.get("workers")

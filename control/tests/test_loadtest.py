@@ -52,13 +52,18 @@ class FakeLocust:
                 self.state |= {"state": "running", "user_count": int(body["user_count"])}
             return 200, {"success": True, "message": "Swarming started"}
         if path == "/stop":
-            self.state |= {"state": "stopped", "user_count": 0}
+            self.state |= {"state": "stopping", "user_count": 0}
             return 200, {"success": True, "message": "Test stopped"}
         if path == "/stats/requests/csv":
             return 200, requests().encode()
         if path == "/stats/failures/csv":
             return 200, b"Method,Name,Error,Occurrences\n"
-        return 200, b"ok" if path == "/stats/reset" else self.state
+        if path == "/stats/reset":
+            return 200, b"ok"
+        state = dict(self.state)
+        if state["state"] == "stopping":
+            self.state["state"] = "stopped"
+        return 200, state
 
     def sleep(self, seconds: float) -> None:
         self.now += seconds
@@ -81,8 +86,8 @@ def test_clients_come_are_counted_and_go(fake: FakeLocust, screen: Screen) -> No
     result = fake.locust(screen).run(Load(users=500, seconds=30))
     assert fake.swarm == {"user_count": "500", "spawn_rate": "100.0", "run_time": "100"}
     assert fake.posted == ["/swarm", "/stats/reset", "/stop"]
-    # After five and a half to warm up.
-    assert fake.now == pytest.approx(35.5)
+    # After five and a half to warm up, and another one until the clients have gone.
+    assert fake.now == pytest.approx(36.5)
     assert not result.failed
     assert "20 of 30 s: 200 requests, 20 in a second, 0 failures" in screen.text
 

@@ -12,14 +12,14 @@ from locust import FastHttpUser, between, task
 from locust.env import Environment
 
 from load_test.answers import Answers, WrongAnswerError
-from load_test.connections import keep_many_connections
+from load_test.many_clients import allow_many_clients
 from load_test.settings import WAIT_SECONDS, Settings, SettingsError
 
 try:
     SETTINGS = Settings.read()
 except SettingsError as problem:
     sys.exit(str(problem))
-keep_many_connections()
+allow_many_clients()
 ANSWERS = Answers(SETTINGS.model_name)
 # One for all clients: each would take a megabyte and a while to make.
 TRUST = SETTINGS.trust()

@@ -8,7 +8,7 @@ from gevent.socket import socketpair  # type: ignore[import-untyped]
 from geventhttpclient import HTTPClient
 from geventhttpclient.connectionpool import ConnectionPool
 
-from load_test.connections import keep_many_connections
+from load_test.many_clients import allow_many_clients
 from tests.conftest import FakeApi
 
 # The first file number that `select` does not know.
@@ -28,7 +28,7 @@ def many_files() -> Iterator[None]:
 
 
 def test_a_connection_is_kept_however_many_there_are(api: FakeApi, many_files: None) -> None:
-    keep_many_connections()
+    allow_many_clients()
     client = HTTPClient.from_url(api.url)
     for _ in range(3):
         assert client.get("/models").read()
@@ -37,7 +37,7 @@ def test_a_connection_is_kept_however_many_there_are(api: FakeApi, many_files: N
 
 
 def test_a_connection_that_was_closed_is_not_used_again() -> None:
-    keep_many_connections()
+    allow_many_clients()
     pool = ConnectionPool("127.0.0.1", 9, "127.0.0.1", 9)
     own, other = socketpair()
     assert pool._is_socket_alive(own)
