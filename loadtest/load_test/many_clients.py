@@ -10,7 +10,7 @@ thousands of those, that is a second and more, and clients came and went at some
 
 import select
 
-import gevent
+import gevent  # type: ignore[import-untyped]
 import gevent.socket  # type: ignore[import-untyped]
 from gevent.monkey import get_original  # type: ignore[import-untyped]
 from geventhttpclient.connectionpool import ConnectionPool
