@@ -187,9 +187,13 @@ class _Window:
         self._looks.append(
             {
                 name: group
-                for machine in (self._platform, self._load)
+                # The machine that makes the load has an nginx too.
+                for machine, prefixes in (
+                    (self._platform, (_REPLICA_PREFIX, _BALANCER)),
+                    (self._load, (_GENERATOR_PREFIX,)),
+                )
                 for name, group in read_cgroups(machine, self._runner).items()
-                if name == _BALANCER or name.startswith((_REPLICA_PREFIX, _GENERATOR_PREFIX))
+                if name.startswith(prefixes)
             }
         )
 

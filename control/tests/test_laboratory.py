@@ -55,7 +55,8 @@ class FakePlatform:
             self.stat.write_text(f"cpu {ticks} 0 0 {ticks} 0 0 0 0 0 0\n")
             used = f"1000 {self.looks * 10**9} {self.looks} 0 0"
             if machine == CLIENTS:
-                return Completed(0, f"locust-worker-1 5 20000 10000 1 {used}\n")
+                shown = "nginx 6 20000 10000 1 1000 0 0 0 0\n"
+                return Completed(0, f"locust-worker-1 5 20000 10000 1 {used}\n{shown}")
             lines = [f"nginx 4 10000 10000 1 {used}\n", f"redis 3 10000 10000 1 {used}\n"]
             for number in range(self.replicas):
                 lines.append(f"inference-api-{number + 1} {self.pid} {self.limit} {used}\n")
@@ -124,6 +125,8 @@ def test_clients(laboratory: DeployedLaboratory, platform: FakePlatform) -> None
     assert set(containers) == {"nginx", "inference-api-1", "inference-api-2", "locust-worker-1"}
     assert containers["inference-api-1"]["quota_us"] == 2500
     assert containers["inference-api-1"]["processor_seconds"] == 2.0
+    assert containers["nginx"]["quota_us"] == 10_000, "that of the machine with the clients"
+    assert containers["nginx"]["processor_seconds"] == 2.0
     assert measured.record["host_busy"] == 0.5
 
 
