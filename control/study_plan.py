@@ -159,7 +159,7 @@ WHOLE = Plan(
             BUDGET,
             replicas=(1, 2, 4),
             closed=(100, 500, 1000, 2500, 5000, 10_000),
-            open=(1000, 2000, 4000, 8000, 12_000),
+            open=(1000, 2000, 4000, 6000, 8000),
             repetitions=3,
         ),
         Loads(LONG_PERIOD, replicas=(1, 2, 4), closed=(500,), open=(1000, 2000), repetitions=2),

@@ -19,7 +19,7 @@ from scaling_report.statistics import Group, compare, group
 
 PAGE = "scaling.md"
 _MIB, _GIB = 2**20, 2**30
-_LIMITS = {"generator": "generator", "host": "the host's processors"}
+_LIMITS = {"generator": "generator", "host": "the host's processors", "nginx": "nginx"}
 
 # As many clients as any split should answer as if it were idle.
 _CROWD = 500

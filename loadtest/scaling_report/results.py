@@ -14,6 +14,7 @@ BUDGET, LONG_PERIOD, LIMITED_GENERATOR = "budget", "long-period", "limited-gener
 
 # From here on, it is not the API that a point measures.
 _BUSY_PROCESS = 0.9
+_BUSY_BALANCER = 0.9
 _BUSY_HOST = 0.97
 _LATE_MILLISECONDS = 10.0
 _HELD_BACK = 0.05
@@ -73,7 +74,7 @@ class Result:
         balancer_cpus: processors that nginx used.
         generator_cpus: processors that what made the load used.
         host_busy: share of the host's processors that was in use, by whatever.
-        limits: what else than the API was at its limit: `generator`, `host`.
+        limits: what else than the API was at its limit: `generator`, `host`, `nginx`.
     """
 
     case: Case
@@ -238,6 +239,10 @@ def _limits(
         found.append("generator")
     if record["host_busy"] >= _BUSY_HOST:
         found.append("host")
+    balancer = record["containers"][_BALANCER]
+    share = balancer["quota_us"] / balancer["period_us"]
+    if balancer["processor_seconds"] / window >= _BUSY_BALANCER * share:
+        found.append("nginx")
     return tuple(found)
 
 

@@ -27,6 +27,8 @@ PLAN = {"closed_seconds": 15, "open_seconds": 10, "seed": 6}
 def used(processor_seconds: float = 1.0, throttled_seconds: float = 0.0) -> dict[str, Any]:
     """What a container used in a window of ten seconds."""
     return {
+        "quota_us": 10_000,
+        "period_us": 10_000,
         "memory": 100 * 2**20,
         "processor_seconds": processor_seconds,
         "throttled_seconds": throttled_seconds,
@@ -51,6 +53,7 @@ class MadeStudy:
         p99: float = 20,
         failures: int = 0,
         worker_seconds: float = 5.0,
+        balancer_seconds: float = 3.0,
     ) -> None:
         """Add one point for each rate."""
         for repetition, rate in enumerate(rates, start=1):
@@ -61,7 +64,11 @@ class MadeStudy:
                 f"{COLUMNS}\nPOST,/predict,{asked // 3},{failures},{row}\n"
                 f",Aggregated,{asked},{failures},{row}\n"
             )
-            containers = {"locust": used(), "locust-worker-1": used(worker_seconds)}
+            containers = {
+                "locust": used(),
+                "locust-worker-1": used(worker_seconds),
+                "nginx": used(balancer_seconds),
+            }
             self._add(setup, replicas, "closed", clients, repetition, containers, {}, table)
 
     def open(
@@ -85,7 +92,7 @@ class MadeStudy:
                 "lateness": [[late, due]],
                 "processor_seconds": [4.0, 4.0],
             }
-            containers = {"locust": used()}
+            containers = {"locust": used(), "nginx": used(3.0)}
             self._add(
                 setup, replicas, "open", rate, repetition, containers, outcome, table, host_busy
             )
@@ -114,7 +121,7 @@ class MadeStudy:
             },
             "window_seconds": 10.0,
             "host_busy": host_busy,
-            "containers": containers | {"nginx": used(3.0)},
+            "containers": containers,
             "outcome": outcome,
         }
         name = f"{setup}-{replicas}x-{kind}-{load:05d}-{repetition}"

@@ -60,8 +60,9 @@ def test_what_else_was_at_its_limit(tmp_path: Path) -> None:
     study.open("budget", 1, 2, [20], late=10.5)
     study.open("budget", 1, 3, [30], host_busy=0.98)
     study.closed("budget", 1, 4, [1.0], worker_seconds=9.0)
+    study.closed("budget", 1, 5, [1.0], balancer_seconds=9.0)
     limits = [result.limits for result in read_study(study.folder).results]
-    assert limits == [("generator",), (), ("generator",), ("host",)]
+    assert limits == [("generator",), ("nginx",), (), ("generator",), ("host",)]
 
 
 def test_conclusions_are_computed(made: MadeStudy, tmp_path: Path) -> None:
