@@ -6,8 +6,13 @@ made anew for every request, and their clients waited for minutes.
 
 gevent starts and ends clients for 5 ms, then serves those that wait for answers, all of them. With
 thousands of those, that is a second and more, and clients came and went at some 25 in each.
+
+Python looks through all objects whenever a quarter as many have lasted for a moment. What belongs
+to thousands of requests in flight does, so it looked every few seconds; 10,000 clients got 2,500
+and 2,700 answers a second with that, 3,100 without.
 """
 
+import gc
 import select
 
 import gevent  # type: ignore[import-untyped]
@@ -16,15 +21,18 @@ from gevent.monkey import get_original  # type: ignore[import-untyped]
 from geventhttpclient.connectionpool import ConnectionPool
 
 _START_AND_END_SECONDS = 0.2
+# New objects before the new ones are looked through, and how many such times before the others are.
+_COLLECTIONS = (50_000, 50, 100)
 
 # Not gevent's own, which switches to other clients even where it is not to wait.
 _poll = get_original("select", "poll")
 
 
 def allow_many_clients() -> None:
-    """Have this process keep any number of connections, and start and end clients fast."""
+    """Have this process keep any number of connections and lose no time on clients."""
     ConnectionPool._is_socket_alive = _is_alive  # type: ignore[assignment,method-assign]
     gevent.setswitchinterval(_START_AND_END_SECONDS)
+    gc.set_threshold(*_COLLECTIONS)
 
 
 def _is_alive(_pool: ConnectionPool, connection: gevent.socket.socket | None) -> bool:
