@@ -36,6 +36,10 @@ _OPEN_LOOP_GRACE_SECONDS = 60.0
 _OPEN_LOOP_READY_SECONDS = 120.0
 # The first request follows so long after that.
 _OPEN_LOOP_START_SECONDS = 1.0
+# A replica that uses less of its share than this has nothing to do. It is looked at so often.
+_IDLE_SHARE = 0.3
+_SETTLE_SECONDS = 2.0
+_SETTLE_LOOKS = 45
 # The kernel keeps whole microseconds of a period, and whole pages of memory.
 _SHARE_TOLERANCE = 0.001
 _PAGE_BYTES = 4096
@@ -105,6 +109,33 @@ class DeployedLaboratory:
             "period_us": variables["inference_cpu_period"],
             "memory": _bytes(variables["inference_memory"]) // point.replicas,
         }
+        self._settle()
+
+    def _settle(self) -> None:
+        """Wait until replicas that were just made have loaded what stands by.
+
+        They serve before, and load with what predictions leave of their share.
+        """
+        before = self._replicas()
+        for _ in range(_SETTLE_LOOKS):
+            self._sleep(_SETTLE_SECONDS)
+            after = self._replicas()
+            if all(
+                group.used_ns - before[name].used_ns
+                < _IDLE_SHARE * group.quota_us / group.period_us * _SETTLE_SECONDS * 1e9
+                for name, group in after.items()
+                if name in before
+            ):
+                return
+            before = after
+        raise ControlError(
+            f"The replicas are still busy {_SETTLE_LOOKS * _SETTLE_SECONDS:.0f} s after they were "
+            "made, though nobody should ask them anything: does another load test run?"
+        )
+
+    def _replicas(self) -> dict[str, Cgroup]:
+        groups = read_cgroups(self._platform, self._runner)
+        return {name: group for name, group in groups.items() if name.startswith(_REPLICA_PREFIX)}
 
     def restore(self) -> None:
         """See `Laboratory`."""
@@ -155,8 +186,9 @@ class DeployedLaboratory:
                 sending.result()
                 raise
             self._sleep(_OPEN_LOOP_START_SECONDS + warm_up)
-            window.look()
-            self._sleep(seconds)
+            # Both looks are to be over before the requests are.
+            looking = window.look()
+            self._sleep(max(seconds - 2 * looking, 0))
             window.look()
             printed = sending.result().stdout
         outcome: dict[str, Any] = json.loads(printed)
@@ -180,9 +212,14 @@ class _Window:
         self._moments: list[float] = []
         self._processor: list[tuple[int, int]] = []
 
-    def look(self) -> None:
-        """Look at all of them; called when the time that counts begins, and when it is over."""
-        self._moments.append(time.monotonic())
+    def look(self) -> float:
+        """Look at all of them; called when the time that counts begins, and when it is over.
+
+        Returns:
+            How many seconds that took.
+        """
+        began = time.monotonic()
+        self._moments.append(began)
         self._processor.append(_processor_times(self._stat_file))
         self._looks.append(
             {
@@ -196,6 +233,7 @@ class _Window:
                 if name.startswith(prefixes)
             }
         )
+        return time.monotonic() - began
 
     def check(self, point: Point, expected: Mapping[str, Any]) -> None:
         """See that all was as planned, before and after.

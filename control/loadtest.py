@@ -173,7 +173,7 @@ class Locust:
         self._clock = clock
         self._sleep = sleep
 
-    def run(self, load: Load, at_both_ends: Callable[[], None] = lambda: None) -> Result:
+    def run(self, load: Load, at_both_ends: Callable[[], object] = lambda: None) -> Result:
         """Have the clients come, count for so long, and have them go, whatever happens.
 
         Args:

@@ -12,8 +12,8 @@ from inference_api import logs
 from inference_api.app import Application
 from inference_api.settings import Settings
 
-# As many as the kernel queues at most unless it is told otherwise (net.core.somaxconn).
-_BACKLOG = 4096
+# What the kernel allows (net.core.somaxconn) is less.
+_BACKLOG = 65_535
 # More than nginx keeps an idle upstream connection (60 s): it is nginx that closes it, never
 # this side in the moment in which a request is on its way.
 _KEEP_ALIVE_SECONDS = 75

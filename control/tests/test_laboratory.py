@@ -27,6 +27,9 @@ class FakePlatform:
 
     def __init__(self, runner: FakeRunner, folder: Path) -> None:
         self.looks = 0
+        self.used_ns = 0
+        # Up to this look, containers use a second between two of them, then a millisecond.
+        self.busy_looks = 0
         self.limit = QUARTER
         self.pid = 7
         self.replicas = 2
@@ -53,7 +56,8 @@ class FakePlatform:
             self.looks += 1
             ticks = self.looks * 100
             self.stat.write_text(f"cpu {ticks} 0 0 {ticks} 0 0 0 0 0 0\n")
-            used = f"1000 {self.looks * 10**9} {self.looks} 0 0"
+            self.used_ns += 10**9 if self.looks <= self.busy_looks else 10**6
+            used = f"1000 {self.used_ns} {self.looks} 0 0"
             if machine == CLIENTS:
                 shown = "nginx 6 20000 10000 1 1000 0 0 0 0\n"
                 return Completed(0, f"locust-worker-1 5 20000 10000 1 {used}\n{shown}")
@@ -124,9 +128,9 @@ def test_clients(laboratory: DeployedLaboratory, platform: FakePlatform) -> None
     containers = measured.record["containers"]
     assert set(containers) == {"nginx", "inference-api-1", "inference-api-2", "locust-worker-1"}
     assert containers["inference-api-1"]["quota_us"] == 2500
-    assert containers["inference-api-1"]["processor_seconds"] == 2.0
+    assert containers["inference-api-1"]["processor_seconds"] == 0.002
     assert containers["nginx"]["quota_us"] == 10_000, "that of the machine with the clients"
-    assert containers["nginx"]["processor_seconds"] == 2.0
+    assert containers["nginx"]["processor_seconds"] == 0.002
     assert measured.record["host_busy"] == 0.5
 
 
@@ -142,7 +146,20 @@ def test_a_fixed_rate(
     # The time that counts begins when all connections are there and the warm-up is over.
     ready_file = command.split("--ready-file ")[1].rstrip("'")
     assert any(f"until rm {ready_file} " in command for command in runner.commands)
-    assert platform.slept == [2.0, 3]
+    _, warming_up, counting = platform.slept
+    assert warming_up == 2
+    assert counting == pytest.approx(3, abs=0.1)
+
+
+def test_replicas_that_are_still_busy_are_waited_for(
+    laboratory: DeployedLaboratory, platform: FakePlatform
+) -> None:
+    platform.busy_looks = 3
+    laboratory.prepare(point("closed"))
+    assert platform.slept == [2.0, 2.0]
+    platform.busy_looks = 1000
+    with pytest.raises(ControlError, match="still busy 90 s after"):
+        laboratory.prepare(point("closed"))
 
 
 def test_other_limits_than_planned(laboratory: DeployedLaboratory, platform: FakePlatform) -> None:

@@ -47,7 +47,7 @@ def test_each_says_what_to_do_while_there_is_no_model(machine: Machine, address:
 
 @pytest.mark.parametrize("replica", REPLICAS)
 def test_each_has_a_long_queue_of_its_own(machine: Machine, replica: str) -> None:
-    assert machine.execute(replica, "cat", "/proc/sys/net/core/somaxconn").strip() == "4096"
+    assert machine.execute(replica, "cat", "/proc/sys/net/core/somaxconn").strip() == "8192"
 
 
 @pytest.mark.parametrize("replica", REPLICAS)
