@@ -17,13 +17,9 @@ import select
 
 import gevent  # type: ignore[import-untyped]
 import gevent.socket  # type: ignore[import-untyped]
-import locust.runners
 from gevent.monkey import get_original  # type: ignore[import-untyped]
 from geventhttpclient.connectionpool import ConnectionPool
 
-# The counts of two processes are as much apart as this; of a dozen seconds, Locust's own three are
-# a quarter.
-_REPORT_SECONDS = 0.5
 _START_AND_END_SECONDS = 0.2
 # New objects before the new ones are looked through, and how many such times before the others are.
 _COLLECTIONS = (50_000, 50, 100)
@@ -33,11 +29,10 @@ _poll = get_original("select", "poll")
 
 
 def allow_many_clients() -> None:
-    """Have this process keep any number of connections, lose no time on clients, and count well."""
+    """Have this process keep any number of connections and lose no time on clients."""
     ConnectionPool._is_socket_alive = _is_alive  # type: ignore[assignment,method-assign]
     gevent.setswitchinterval(_START_AND_END_SECONDS)
     gc.set_threshold(*_COLLECTIONS)
-    locust.runners.WORKER_REPORT_INTERVAL = _REPORT_SECONDS
 
 
 def _is_alive(_pool: ConnectionPool, connection: gevent.socket.socket | None) -> bool:
