@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-untyped]
-from playwright.sync_api import Browser, Locator, Page, expect
+from playwright.sync_api import Browser, Locator, Page, TimeoutError, expect
 
 from conftest import (
     PATIENCE_SECONDS,
@@ -338,16 +338,21 @@ def test_mlflow_shows_the_production_versions_confusion_matrix(
     picture(page, "mlflow-confusion-matrix")
 
 
-def unfold(tree: Locator, parent: str, child: str) -> Locator:
-    """Unfold a node of a tree and return one below it, however often the tree forgets a click."""
-    found = tree.get_by_text(child).first
+def select(tree: Locator, *path: str) -> None:
+    """Select a node of a tree, however often it forgets a click or folds up again."""
+    nodes = [tree.get_by_text(name).first for name in path]
+    expect(nodes[0]).to_be_visible()
     deadline = time.monotonic() + PATIENCE_SECONDS
-    while not found.is_visible():
-        assert time.monotonic() < deadline, f"{child} is not below {parent}"
-        tree.get_by_text(parent).first.dblclick()
-        with suppress(AssertionError):
-            expect(found).to_be_visible(timeout=5000)
-    return found
+    while True:
+        assert time.monotonic() < deadline, f"{path[-1]} is not below {path[0]}"
+        shown = [number for number, node in enumerate(nodes) if node.is_visible()]
+        deepest = max(shown, default=0)
+        with suppress(AssertionError, TimeoutError):
+            if nodes[deepest] is nodes[-1]:
+                nodes[-1].click(timeout=5000)
+                return
+            nodes[deepest].dblclick(timeout=5000)
+            expect(nodes[deepest + 1]).to_be_visible(timeout=5000)
 
 
 def test_pgadmin_counts_the_rows(
@@ -356,8 +361,7 @@ def test_pgadmin_counts_the_rows(
     page = signed_in("pgAdmin")
     page.goto(deployment.url(PGADMIN, "/browser/"))
     explorer = page.get_by_role("tabpanel", name="Object Explorer").first
-    unfold(explorer, "Servers", "Databases")
-    unfold(explorer, "Databases", "airflow").click()
+    select(explorer, "Servers", "Databases", "airflow")
     with page.expect_event("frameattached") as attached:
         page.get_by_role("button", name="Query Tool", exact=True).click()
     tool = attached.value
