@@ -61,6 +61,11 @@ class Cgroup:
     throttled_periods: int
     throttled_ns: int
 
+    @property
+    def cpus(self) -> float:
+        """How many processors it may use."""
+        return self.quota_us / self.period_us
+
 
 def read_cgroups(machine: Machine, runner: Runner) -> dict[str, Cgroup]:
     """The control groups of a machine's running containers, by container.

@@ -58,6 +58,7 @@ class DeployedLaboratory:
         ansible: Ansible,
         runner: Runner,
         *,
+        clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
         stat_file: Path = Path("/proc/stat"),
     ) -> None:
@@ -67,9 +68,10 @@ class DeployedLaboratory:
         self._locust = locust
         self._ansible = ansible
         self._runner = runner
+        self._clock = clock
         self._sleep = sleep
         self._stat_file = stat_file
-        self._workers = sum(name.startswith(_WORKER_PREFIX) for name in self._load_groups())
+        self._workers = len(_containers(load, runner, _WORKER_PREFIX))
         self._expected: dict[str, Any] = {}
         self._touched_load = False
 
@@ -121,8 +123,8 @@ class DeployedLaboratory:
             self._sleep(_SETTLE_SECONDS)
             after = self._replicas()
             if all(
-                group.used_ns - before[name].used_ns
-                < _IDLE_SHARE * group.quota_us / group.period_us * _SETTLE_SECONDS * 1e9
+                _used(before[name], group)["processor_seconds"]
+                < _IDLE_SHARE * group.cpus * _SETTLE_SECONDS
                 for name, group in after.items()
                 if name in before
             ):
@@ -134,8 +136,7 @@ class DeployedLaboratory:
         )
 
     def _replicas(self) -> dict[str, Cgroup]:
-        groups = read_cgroups(self._platform, self._runner)
-        return {name: group for name, group in groups.items() if name.startswith(_REPLICA_PREFIX)}
+        return _containers(self._platform, self._runner, _REPLICA_PREFIX)
 
     def restore(self) -> None:
         """See `Laboratory`."""
@@ -145,7 +146,7 @@ class DeployedLaboratory:
 
     def measure(self, point: Point, plan: Plan) -> Measured:
         """See `Laboratory`."""
-        window = _Window(self._platform, self._load, self._runner, self._stat_file)
+        window = _Window(self._platform, self._load, self._runner, self._stat_file, self._clock)
         began = datetime.now(UTC).isoformat(timespec="seconds")
         seconds = planned_seconds(point, plan)
         if point.kind == CLOSED:
@@ -196,18 +197,23 @@ class DeployedLaboratory:
         lines = [f"{milliseconds},{answers}\n" for milliseconds, answers in buckets]
         return outcome, "milliseconds at most,answers\n" + "".join(lines)
 
-    def _load_groups(self) -> dict[str, Cgroup]:
-        return read_cgroups(self._load, self._runner)
-
 
 class _Window:
     """What both machines' containers were and used in the time that counts."""
 
-    def __init__(self, platform: Machine, load: Machine, runner: Runner, stat_file: Path) -> None:
+    def __init__(
+        self,
+        platform: Machine,
+        load: Machine,
+        runner: Runner,
+        stat_file: Path,
+        clock: Callable[[], float],
+    ) -> None:
         self._platform = platform
         self._load = load
         self._runner = runner
         self._stat_file = stat_file
+        self._clock = clock
         self._looks: list[dict[str, Cgroup]] = []
         self._moments: list[float] = []
         self._processor: list[tuple[int, int]] = []
@@ -218,22 +224,15 @@ class _Window:
         Returns:
             How many seconds that took.
         """
-        began = time.monotonic()
+        began = self._clock()
         self._moments.append(began)
         self._processor.append(_processor_times(self._stat_file))
+        # The machine that makes the load has an nginx too, which is not the one that is meant.
         self._looks.append(
-            {
-                name: group
-                # The machine that makes the load has an nginx too.
-                for machine, prefixes in (
-                    (self._platform, (_REPLICA_PREFIX, _BALANCER)),
-                    (self._load, (_GENERATOR_PREFIX,)),
-                )
-                for name, group in read_cgroups(machine, self._runner).items()
-                if name.startswith(prefixes)
-            }
+            _containers(self._platform, self._runner, _REPLICA_PREFIX, _BALANCER)
+            | _containers(self._load, self._runner, _GENERATOR_PREFIX)
         )
-        return time.monotonic() - began
+        return self._clock() - began
 
     def check(self, point: Point, expected: Mapping[str, Any]) -> None:
         """See that all was as planned, before and after.
@@ -268,6 +267,12 @@ class _Window:
         }
 
 
+def _containers(machine: Machine, runner: Runner, *prefixes: str) -> dict[str, Cgroup]:
+    """The control groups of the containers whose names begin with one of these."""
+    groups = read_cgroups(machine, runner)
+    return {name: group for name, group in groups.items() if name.startswith(prefixes)}
+
+
 def _used(before: Cgroup, after: Cgroup) -> dict[str, Any]:
     """A container's limits at both looks, which are the same, and what it used between them."""
     return {
@@ -283,15 +288,14 @@ def _used(before: Cgroup, after: Cgroup) -> dict[str, Any]:
 
 
 def _check_limits(name: str, group: Cgroup, expected: Mapping[str, Any]) -> None:
-    share = group.quota_us / group.period_us
     if (
-        abs(share - expected["quota_share"]) > _SHARE_TOLERANCE
+        abs(group.cpus - expected["quota_share"]) > _SHARE_TOLERANCE
         or abs(group.memory_limit - expected["memory"]) > _PAGE_BYTES
         or group.period_us != expected["period_us"]
     ):
         raise ControlError(
-            f"The kernel holds {name} to {share} processors in periods of {group.period_us} us and "
-            f"{group.memory_limit} bytes; planned were {expected}."
+            f"The kernel holds {name} to {group.cpus} processors in periods of {group.period_us} "
+            f"us and {group.memory_limit} bytes; planned were {expected}."
         )
 
 

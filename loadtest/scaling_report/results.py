@@ -14,7 +14,6 @@ BUDGET, LONG_PERIOD, LIMITED_GENERATOR = "budget", "long-period", "limited-gener
 
 # From here on, it is not the API that a point measures.
 _BUSY_PROCESS = 0.9
-_BUSY_BALANCER = 0.9
 _BUSY_HOST = 0.97
 _LATE_MILLISECONDS = 10.0
 _HELD_BACK = 0.05
@@ -241,7 +240,7 @@ def _limits(
         found.append("host")
     balancer = record["containers"][_BALANCER]
     share = balancer["quota_us"] / balancer["period_us"]
-    if balancer["processor_seconds"] / window >= _BUSY_BALANCER * share:
+    if balancer["processor_seconds"] / window >= _BUSY_PROCESS * share:
         found.append("nginx")
     return tuple(found)
 
