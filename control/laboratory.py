@@ -14,7 +14,7 @@ from control.ansible import Ansible
 from control.cgroups import Cgroup, read_cgroups
 from control.errors import ControlError
 from control.inference import Inference
-from control.loadtest import Load, Locust
+from control.loadtest import Load, Locust, LostClientsError
 from control.runner import Runner
 from control.status import ssh_command
 from control.study import Measured, UnusablePointError, planned_seconds
@@ -150,7 +150,10 @@ class DeployedLaboratory:
         began = datetime.now(UTC).isoformat(timespec="seconds")
         seconds = planned_seconds(point, plan)
         if point.kind == CLOSED:
-            result = self._locust.run(Load(point.load, int(seconds)), window.look)
+            try:
+                result = self._locust.run(Load(point.load, int(seconds)), window.look)
+            except LostClientsError as error:
+                raise UnusablePointError(str(error)) from error
             outcome: dict[str, Any] = {
                 "failures": list(csv.DictReader(io.StringIO(result.failures_csv)))
             }

@@ -33,6 +33,10 @@ _GRACE_SECONDS = 60
 _ALL = "Aggregated"
 
 
+class LostClientsError(ControlError):
+    """Not all clients came, or some went before their time; another try can be better."""
+
+
 @dataclass(frozen=True)
 class Load:
     """What is asked for.
@@ -181,7 +185,8 @@ class Locust:
             at_both_ends: called when the time that counts begins, and when it is over.
 
         Raises:
-            ControlError: Locust does not do as it is told, or lost clients on the way.
+            LostClientsError: not all clients were there all the time.
+            ControlError: Locust does not do as it is told.
         """
         self._wait("no process is ready to make load", _READY_SECONDS, self._is_idle)
         total = load.ramp_seconds + load.warm_up_seconds + load.seconds + _GRACE_SECONDS
@@ -199,6 +204,7 @@ class Locust:
                 f"not all of {load.users} clients have come",
                 load.ramp_seconds + _GRACE_SECONDS,
                 lambda state: state["state"] == "running" and state["user_count"] == load.users,
+                LostClientsError,
             )
             self._sleep(load.warm_up_seconds)
             self._post("/stats/reset")
@@ -224,7 +230,7 @@ class Locust:
             shown = elapsed
             state = self._state()
             if state["user_count"] != load.users:
-                raise ControlError(
+                raise LostClientsError(
                     f"Locust has {state['user_count']} of {load.users} clients left: was it "
                     "stopped, or has a process ended? `make status` shows both machines."
                 )
@@ -245,12 +251,16 @@ class Locust:
         return workers is None or any(worker["state"] == "ready" for worker in workers)
 
     def _wait(
-        self, problem: str, seconds: float, is_so: Callable[[Mapping[str, Any]], bool]
+        self,
+        problem: str,
+        seconds: float,
+        is_so: Callable[[Mapping[str, Any]], bool],
+        error: type[ControlError] = ControlError,
     ) -> None:
         deadline = self._clock() + seconds
         while not is_so(state := self._state()):
             if self._clock() >= deadline:
-                raise ControlError(
+                raise error(
                     f"{problem.capitalize()} after {duration(seconds)}; Locust at {self.url} says "
                     f"`{state['state']}` and has {state['user_count']} clients."
                 )

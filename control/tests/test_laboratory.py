@@ -9,7 +9,7 @@ from control.ansible import Ansible
 from control.errors import ControlError
 from control.inference import Inference, Model
 from control.laboratory import DeployedLaboratory
-from control.loadtest import Load, Locust, Result
+from control.loadtest import Load, Locust, LostClientsError, Result
 from control.runner import Completed
 from control.study import UnusablePointError
 from control.study_plan import BUDGET, LIMITED_GENERATOR, SHORT, Point
@@ -187,6 +187,15 @@ def test_a_container_that_ended(laboratory: DeployedLaboratory, platform: FakePl
 
     platform.run = kill  # type: ignore[method-assign]
     with pytest.raises(UnusablePointError, match="inference-api-1, inference-api-2 ended"):
+        laboratory.measure(point("closed"), SHORT)
+
+
+def test_clients_that_are_lost(laboratory: DeployedLaboratory, platform: FakePlatform) -> None:
+    def lose(load: Load, at_both_ends: Callable[[], None]) -> Result:
+        raise LostClientsError("Locust has 3 of 5 clients left.")
+
+    platform.run = lose  # type: ignore[method-assign]
+    with pytest.raises(UnusablePointError, match="3 of 5 clients left"):
         laboratory.measure(point("closed"), SHORT)
 
 

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from control.errors import ControlError
-from control.loadtest import Load, Locust, Result, parse_load
+from control.loadtest import Load, Locust, LostClientsError, Result, parse_load
 from control.tests.conftest import FakeServer, Screen
 
 REQUESTS = """\
@@ -107,7 +107,7 @@ def test_nobody_who_can_make_load(fake: FakeLocust, screen: Screen) -> None:
 
 def test_clients_that_do_not_come(fake: FakeLocust, screen: Screen) -> None:
     fake.comes = False
-    with pytest.raises(ControlError, match="Not all of 5 clients have come"):
+    with pytest.raises(LostClientsError, match="Not all of 5 clients have come"):
         fake.locust(screen).run(Load(users=5, seconds=10))
     assert fake.posted[-1] == "/stop"
 
@@ -118,7 +118,7 @@ def test_clients_that_are_lost(fake: FakeLocust, screen: Screen) -> None:
             fake.state["user_count"] = 3
 
     fake.each_second = lose
-    with pytest.raises(ControlError, match="3 of 5 clients left"):
+    with pytest.raises(LostClientsError, match="3 of 5 clients left"):
         fake.locust(screen).run(Load(users=5, seconds=60))
     assert fake.posted[-1] == "/stop"
 

@@ -24,6 +24,9 @@ allow_many_clients()
 # The counts of two processes are as much apart as this; of a dozen seconds, Locust's own three are
 # a quarter.
 locust.runners.WORKER_REPORT_INTERVAL = 0.5
+# A process that is held back, or busy with thousands of clients that come, is not gone after the
+# three seconds that Locust would give it.
+locust.runners.HEARTBEAT_LIVENESS = 15
 ANSWERS = Answers(SETTINGS.model_name)
 # One for all clients: each would take a megabyte and a while to make.
 TRUST = SETTINGS.trust()
