@@ -1,6 +1,8 @@
 """Writes the page: what was measured, how, and what follows from it, each number computed."""
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from load_test.settings import WAIT_SECONDS
@@ -15,7 +17,15 @@ from scaling_report.results import (
     Result,
     Study,
 )
-from scaling_report.statistics import Group, compare, group
+from scaling_report.statistics import (
+    LESS,
+    MORE,
+    NO_DIFFERENCE,
+    Group,
+    compare,
+    direction,
+    group,
+)
 
 PAGE = "scaling.md"
 _MIB, _GIB = 2**20, 2**30
@@ -57,6 +67,7 @@ def page(study: Study, groups: Groups) -> str:
         "\n".join(f"- {sentence}" for sentence in _conclusions(groups)),
         _times(groups),
         "A difference within the spread of the repetitions is called none.",
+        _costs(groups),
         "## Requests at a fixed rate",
         (
             "Every request has a moment at which it is due, and its time runs from that moment: "
@@ -112,14 +123,16 @@ def _conditions(study: Study) -> str:
         f"control groups version {conditions['cgroup_version']}, with {conditions['model']}. The "
         f"load came from {conditions['generator_processes']} processes on a machine of its own, "
         f"{where}. {len(study.results)} points in random order (seed {plan['seed']}), each "
-        f"counted for {plan['closed_seconds']} s (clients) or {plan['open_seconds']} s (fixed "
-        "rate) after a warm-up."
+        f"counted for at least {plan['closed_seconds']} s (clients) or {plan['open_seconds']} s "
+        "(fixed rate) after a warm-up."
     )
 
 
 def _conclusions(groups: Groups) -> Iterator[str]:
     splits = sorted({case.replicas for case in groups if case.setup == BUDGET})
     if splits:
+        yield from _about_the_question(groups, splits)
+        yield from _about_processor_time(groups, splits)
         yield from _about_capacity(groups, splits)
         yield from _about_failures(groups, splits)
         yield from _about_a_crowd(groups, splits)
@@ -127,23 +140,59 @@ def _conclusions(groups: Groups) -> Iterator[str]:
     yield from _about_the_mistake(groups)
 
 
+def _about_the_question(groups: Groups, splits: Sequence[int]) -> Iterator[str]:
+    """Whether cutting helps, in throughput and in waiting."""
+    first, *others = splits
+    for replicas in others:
+        verdict = _verdict(_best(groups, replicas), _best(groups, first), _rate)
+        pairs = [
+            (groups[case], groups[undivided])
+            for case in _cases(groups, BUDGET)
+            if case.replicas == replicas and (undivided := replace(case, replicas=first)) in groups
+        ]
+        found = Counter(direction(one.spread(_p99), other.spread(_p99)) for one, other in pairs)
+        yield (
+            f"**{_replicas(replicas)} instead of {first}**: most predictions per second, {verdict}"
+            f"; p99 of a prediction, of {len(pairs)} loads longer at {found[MORE]}, shorter at "
+            f"{found[LESS]}, no difference beyond the spread at {found[NO_DIFFERENCE]}."
+        )
+
+
+def _about_processor_time(groups: Groups, splits: Sequence[int]) -> Iterator[str]:
+    """Why: what a prediction costs."""
+    first, *others = splits
+    rates = _rates_that_all_answer(groups, splits)
+    for load in sorted({rates[0], rates[-1]}) if rates else []:
+        for replicas in others:
+            one, other = (groups[Case(BUDGET, OPEN, count, load)] for count in (replicas, first))
+            yield (
+                f"Processor time of a prediction at {load:,} requests per second, "
+                f"{_replicas(replicas)} against {first}: "
+                f"{compare(one.spread(_cost), other.spread(_cost))}."
+            )
+
+
+def _rates_that_all_answer(groups: Groups, splits: Sequence[int]) -> list[int]:
+    """The fixed rates at which no split refused or failed a request."""
+
+    def all_answer(load: int) -> bool:
+        found = [groups.get(Case(BUDGET, OPEN, replicas, load)) for replicas in splits]
+        return all(one is not None and one.answered_all for one in found)
+
+    return sorted(filter(all_answer, {case.load for case in _cases(groups, BUDGET, OPEN)}))
+
+
 def _about_capacity(groups: Groups, splits: Sequence[int]) -> Iterator[str]:
-    best = {replicas: _best(groups, replicas) for replicas in splits}
     for replicas in splits:
-        found = best[replicas]
+        found = _best(groups, replicas)
         if found:
             at_least = " at least" if found.limits else ""
             rate = found.spread(_rate).text()
-            held = found.spread(lambda result: result.held_back * 100).text()
+            held = found.spread(_held_back).text()
             yield (
                 f"{_replicas(replicas)}:{at_least} {rate} right predictions per second, when asked "
                 f"for {found.case.load:,}; a replica is held back {held} % of the time."
             )
-    for replicas in splits[1:]:
-        verdict = _verdict(best[replicas], best[splits[0]], _rate)
-        yield (
-            f"Most predictions per second, {_replicas(replicas)} against {splits[0]}: {verdict}."
-        )
 
 
 def _times(groups: Groups) -> str:
@@ -159,6 +208,25 @@ def _times(groups: Groups) -> str:
         verdicts = [_verdict(one, undivided, _p99) for one in divided]
         lines.append(f"| {load:,} {_unit(kind)} | {' | '.join(verdicts)} |")
     return "\n".join(lines) if others else ""
+
+
+def _costs(groups: Groups) -> str:
+    """The table of what a prediction costs, and how long a replica is kept from working."""
+    splits = sorted({case.replicas for case in _cases(groups, BUDGET)})
+    rates = _rates_that_all_answer(groups, splits)
+    lines = [
+        f"| asked/s | {' | '.join(f'{_replicas(number)}: µs, held back %' for number in splits)} |",
+        f"|---:{'|---' * len(splits)}|",
+    ]
+    for load in rates:
+        chosen = [groups[Case(BUDGET, OPEN, number, load)] for number in splits]
+        cells = [f"{one.spread(_cost).text()}, {one.spread(_held_back).text()}" for one in chosen]
+        lines.append(f"| {load:,} | {' | '.join(cells)} |")
+    text = (
+        "Processor time of a prediction, and how much of the time a replica is held back for "
+        "having used up its share, at the rates that every split answers in full:"
+    )
+    return "\n\n".join((text, "\n".join(lines))) if rates else ""
 
 
 def _verdict(one: Group | None, other: Group | None, figure: Callable[[Result], float]) -> str:
@@ -276,7 +344,7 @@ def _table(groups: Sequence[Group], kind: str) -> str:
             f"{one.failed:,}",
             *(one.spread(figure).text(1) for figure in (_p50, _p95, _p99, _longest)),
             one.spread(lambda result: result.inference_cpus).text(2),
-            one.spread(lambda result: result.held_back * 100).text(),
+            one.spread(_held_back).text(),
             one.spread(lambda result: result.memory / _MIB).text(),
             one.spread(lambda result: result.balancer_cpus).text(2),
             one.spread(lambda result: result.generator_cpus).text(2),
@@ -306,6 +374,15 @@ def _replicas(number: int) -> str:
 
 def _rate(result: Result) -> float:
     return result.rate
+
+
+def _held_back(result: Result) -> float:
+    return result.held_back * 100
+
+
+def _cost(result: Result) -> float:
+    """Microseconds of a processor that a right answer takes."""
+    return result.inference_cpus / result.rate * 1e6
 
 
 def _p50(result: Result) -> float:

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from scaling_report.results import Case, Result
 
+MORE, LESS, NO_DIFFERENCE = "more", "less", "no difference beyond the spread"
+
 
 @dataclass(frozen=True)
 class Spread:
@@ -74,6 +76,11 @@ class Group:
         return sum(result.failed for result in self.results)
 
     @property
+    def answered_all(self) -> bool:
+        """Whether no request was refused or failed."""
+        return self.refused == self.failed == 0
+
+    @property
     def limits(self) -> tuple[str, ...]:
         """What else than the API was at its limit in any repetition."""
         return tuple(sorted({limit for result in self.results for limit in result.limits}))
@@ -87,13 +94,23 @@ def group(results: Iterable[Result]) -> dict[Case, Group]:
     return {case: Group(case, tuple(found[case])) for case in sorted(found)}
 
 
-def compare(this: Spread, other: Spread) -> str:
-    """Say how `this` differs from `other`: a difference within the spread is none."""
+def direction(this: Spread, other: Spread) -> str:
+    """Say whether `this` is `MORE` or `LESS` than `other`: a difference within the spread is none.
+
+    Where that cannot be told, the answer is why.
+    """
     if len(this.values) < 2 or len(other.values) < 2:
         return "cannot be told from one measurement"
     if any(math.isnan(value) for value in (*this.values, *other.values)):
         return "cannot be told, as nothing was answered"
     if this.low <= other.high and other.low <= this.high:
-        return "no difference beyond the spread"
-    percent = (this.mean / other.mean - 1) * 100
-    return f"{abs(percent):.0f} % {'more' if percent > 0 else 'less'}"
+        return NO_DIFFERENCE
+    return MORE if this.mean > other.mean else LESS
+
+
+def compare(this: Spread, other: Spread) -> str:
+    """Say by how much `this` is more or less than `other`, or what `direction` says instead."""
+    found = direction(this, other)
+    if found not in (MORE, LESS):
+        return found
+    return f"{abs(this.mean / other.mean - 1) * 100:.0f} % {found}"
