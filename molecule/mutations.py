@@ -101,6 +101,13 @@ MUTATIONS = (
         "state: present",
     ),
     Mutation(
+        "postgres",
+        "a reader can take every connection",
+        "tasks/readers.yml",
+        'conn_limit: "{{ postgres_reader_connections }}"',
+        "conn_limit: -1",
+    ),
+    Mutation(
         "jupyterlab",
         "no password is asked for",
         "files/image/jupyter_server_config.py",

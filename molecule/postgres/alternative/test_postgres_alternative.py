@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from shared.machine import Machine
-from shared.postgres import passwords, sql
+from shared.postgres import passwords, sql, with_held_connections
 
 
 def test_takes_the_new_password_and_refuses_the_old_one(machine: Machine) -> None:
@@ -27,6 +27,14 @@ def test_a_new_reader_reads_tables_that_are_there_and_the_former_one_is_gone(
     admin = machine.variables["postgres_admin_password"]
     names = sql(machine, "postgres", admin, "SELECT rolname FROM pg_roles WHERE rolname = 'viewer'")
     assert names == ""
+
+
+def test_a_reader_has_the_new_number_of_connections(machine: Machine) -> None:
+    refused, answered = with_held_connections(machine, "auditor", 2, also="seller")
+    assert "too many connections for role" in refused
+    assert answered == "1"
+    held_for = sql(machine, "auditor", passwords(machine)["auditor"], "SHOW idle_session_timeout")
+    assert held_for == "5min"
 
 
 def test_has_the_new_settings(machine: Machine) -> None:

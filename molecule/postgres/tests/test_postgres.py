@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from shared.machine import Machine
-from shared.postgres import passwords, sql
+from shared.postgres import passwords, sql, with_held_connections
 
 
 def test_an_owner_makes_and_fills_its_tables(machine: Machine) -> None:
@@ -58,6 +58,13 @@ def test_a_reader_reads_tables_that_are_made_later_and_nothing_else(machine: Mac
         answer = sql(machine, "viewer", password, f"SET transaction_read_only = off; {statement}")
         assert "permission denied" in answer or "no privileges were granted" in answer, statement
     assert "permission denied" in sql(machine, "viewer", password, "SELECT * FROM closed")
+
+
+def test_a_reader_leaves_connections_to_the_others(machine: Machine) -> None:
+    refused, answered = with_held_connections(machine, "viewer", 20, also="seller")
+    assert "too many connections for role" in refused
+    assert answered == "1"
+    assert sql(machine, "viewer", passwords(machine)["viewer"], "SHOW idle_session_timeout") == "1h"
 
 
 def test_has_the_described_settings(machine: Machine) -> None:
