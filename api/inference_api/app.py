@@ -160,6 +160,8 @@ def _build_rest(
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         store.start(asyncio.get_running_loop())
+        # The server accepts connections only after this.
+        await store.wait_for_first_look()
         yield
         store.stop()
 

@@ -36,6 +36,7 @@ logger = logging.getLogger(__name__)
 
 RETRY_AFTER_SECONDS = 5
 _MAX_PENDING_LOADS = 8
+_FIRST_LOOK_SECONDS = 30.0
 _FIRST_RETRY_SECONDS = 10.0
 _LAST_RETRY_SECONDS = 600.0
 # How soon the thread gives the interpreter back to the event loop that waits for it; Python's
@@ -119,6 +120,7 @@ class ModelStore:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._loop_thread_id = 0
         self._stopping = threading.Event()
+        self._first_look: Future[None] = Future()
         self._requests: queue.SimpleQueue[Selection | None] = queue.SimpleQueue()
         self._pending: dict[Selection, Future[LoadedModel]] = {}
         self._pending_lock = threading.Lock()
@@ -134,6 +136,20 @@ class ModelStore:
         self._loop = loop
         self._loop_thread_id = threading.get_native_id()
         self._thread.start()
+
+    async def wait_for_first_look(self) -> None:
+        """Wait until the registry was looked at once and what it wants was loaded.
+
+        Loading takes of the same share as predicting, and several times as long as a client would
+        wait. So the time for it is before anyone can ask; but not for ever, as what is already
+        there can answer.
+        """
+        try:
+            await asyncio.wait_for(
+                asyncio.shield(asyncio.wrap_future(self._first_look)), _FIRST_LOOK_SECONDS
+            )
+        except TimeoutError:
+            logger.warning("the first look at the registry goes on while requests are answered")
 
     def stop(self) -> bool:
         """Tell the background thread to end after what it is doing.
@@ -280,6 +296,8 @@ class ModelStore:
                 selection = self._requests.get(timeout=max(0.0, next_poll - self._clock()))
             except queue.Empty:
                 self._guarded(self._poll)
+                if not self._first_look.done():
+                    self._first_look.set_result(None)
                 next_poll = self._clock() + self._settings.registry_poll_seconds
                 continue
             if selection is not None:

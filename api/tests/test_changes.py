@@ -243,6 +243,28 @@ def test_a_version_that_stands_by_is_loaded_aside_and_the_change_needs_no_load(
     assert failures(replica, "registry") == 0
 
 
+def test_nobody_is_answered_before_what_stands_by_is_loaded(
+    mlflow: FakeMlflow, make_settings: MakeSettings
+) -> None:
+    versions = {mlflow.publish(files()), mlflow.publish(files(), alias="candidate")}
+    mlflow.artifact_delay = 0.2
+    with Replica(make_settings()) as replica:
+        assert loaded(replica) == versions
+
+
+def test_a_first_look_that_takes_long_does_not_keep_a_replica_from_answering(
+    mlflow: FakeMlflow, make_settings: MakeSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("inference_api.store._FIRST_LOOK_SECONDS", 0.1)
+    mlflow.publish(files())
+    mlflow.artifact_delay = 1.0
+    with Replica(make_settings()) as replica:
+        answer = replica.predict(EXAMPLE)
+        assert answer.status_code == 503
+        assert "is being loaded" in answer.json()["detail"]
+        replica.wait_for_version("1")
+
+
 def test_a_promotion_frees_nothing_between_its_two_aliases(
     replica: Replica, mlflow: FakeMlflow
 ) -> None:
