@@ -116,7 +116,7 @@ class DeployedLaboratory:
     def _settle(self) -> None:
         """Wait until replicas that were just made have loaded what stands by.
 
-        They serve before, and load with what predictions leave of their share.
+        One with a small share may still be at it when it begins to serve.
         """
         before = self._replicas()
         for _ in range(_SETTLE_LOOKS):
