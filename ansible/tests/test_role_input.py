@@ -137,6 +137,8 @@ OUT_OF_RANGE: dict[str, dict[str, Any]] = {
     },
     "postgres": {
         "postgres_max_connections": 5,
+        "postgres_reader_connections": 100,
+        "postgres_reader_idle_minutes": -1,
         "postgres_shared_buffers": "128m",
         "postgres_memory": "-1g",
         "postgres_user_id": 0,
