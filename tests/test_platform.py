@@ -572,6 +572,15 @@ done
     return limits
 
 
+def replica_pids(platform: Platform) -> dict[str, int]:
+    """Process that each replica runs as: another one after it began anew."""
+    return {
+        name: entry["State"]["Pid"]
+        for name, entry in platform.services().items()
+        if name.startswith("inference-api-")
+    }
+
+
 def assert_limits(platform: Platform, replicas: int) -> None:
     limits = replica_limits(platform)
     assert set(limits) == {f"inference-api-{number}" for number in range(1, replicas + 1)}
@@ -584,11 +593,16 @@ def assert_limits(platform: Platform, replicas: int) -> None:
 
 @pytest.mark.parametrize("replicas", [1, 4, 2])
 def test_scaling_loses_no_request(platform: Platform, replicas: int) -> None:
+    before = replica_pids(platform)
     with steady_client(platform) as problems:
         assert platform.make(f"scale REPLICAS={replicas}").status == 0
         time.sleep(2)
     assert problems == []
     assert_limits(platform, replicas)
+    after = replica_pids(platform)
+    kept = before.keys() & after.keys()
+    assert kept
+    assert [after[name] for name in kept] == [before[name] for name in kept], "one began anew"
 
 
 def test_killed_replica_is_not_noticed_and_comes_back(platform: Platform) -> None:
