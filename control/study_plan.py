@@ -171,11 +171,11 @@ WHOLE = Plan(
     seed=6,
 )
 
-# Shows that the machinery works: one of each, as short as can be.
+# Shows that the machinery works: one of each, as short as can be, with a split that is quick to make.
 SHORT = Plan(
     loads=(
-        Loads(BUDGET, replicas=(4,), closed=(20,), open=(50,), repetitions=1),
-        Loads(LIMITED_GENERATOR, replicas=(4,), closed=(20,), open=(), repetitions=1),
+        Loads(BUDGET, replicas=(1,), closed=(20,), open=(50,), repetitions=1),
+        Loads(LIMITED_GENERATOR, replicas=(1,), closed=(20,), open=(), repetitions=1),
     ),
     closed_seconds=5,
     open_seconds=3,
