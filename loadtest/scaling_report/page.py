@@ -144,18 +144,28 @@ def _about_the_question(groups: Groups, splits: Sequence[int]) -> Iterator[str]:
     """Whether cutting helps, in throughput and in waiting."""
     first, *others = splits
     for replicas in others:
-        verdict = _verdict(_best(groups, replicas), _best(groups, first), _rate)
+        most = _about_the_most(_best(groups, replicas), _best(groups, first))
         pairs = [
             (groups[case], groups[undivided])
             for case in _cases(groups, BUDGET)
             if case.replicas == replicas and (undivided := replace(case, replicas=first)) in groups
         ]
         found = Counter(direction(one.spread(_p99), other.spread(_p99)) for one, other in pairs)
+        helps = "help" if most.endswith(MORE) or found[LESS] else "do not help at any load"
         yield (
-            f"**{_replicas(replicas)} instead of {first}**: most predictions per second, {verdict}"
-            f"; p99 of a prediction, of {len(pairs)} loads longer at {found[MORE]}, shorter at "
-            f"{found[LESS]}, no difference beyond the spread at {found[NO_DIFFERENCE]}."
+            f"**{_replicas(replicas)} instead of {first} {helps}**: p99 of a prediction, of "
+            f"{len(pairs)} loads shorter at {found[LESS]}, longer at {found[MORE]}, no difference "
+            f"beyond the spread at {found[NO_DIFFERENCE]}; most predictions per second, {most}."
         )
+
+
+def _about_the_most(one: Group | None, other: Group | None) -> str:
+    """Compare the most that two splits answered; nothing follows where they could do more."""
+    if one is None or other is None:
+        return "not measured"
+    if limits := _limits(one, other):
+        return f"cannot be told, with {limits} at the limit"
+    return compare(one.spread(_rate), other.spread(_rate))
 
 
 def _about_processor_time(groups: Groups, splits: Sequence[int]) -> Iterator[str]:
@@ -205,7 +215,7 @@ def _times(groups: Groups) -> str:
     for kind, load in sorted({(case.kind, case.load) for case in _cases(groups, BUDGET)}):
         chosen = [groups.get(Case(BUDGET, kind, number, load)) for number in (first, *others)]
         undivided, *divided = chosen
-        verdicts = [_verdict(one, undivided, _p99) for one in divided]
+        verdicts = [_verdict(one, undivided) for one in divided]
         lines.append(f"| {load:,} {_unit(kind)} | {' | '.join(verdicts)} |")
     return "\n".join(lines) if others else ""
 
@@ -229,12 +239,19 @@ def _costs(groups: Groups) -> str:
     return "\n\n".join((text, "\n".join(lines))) if rates else ""
 
 
-def _verdict(one: Group | None, other: Group | None, figure: Callable[[Result], float]) -> str:
+def _verdict(one: Group | None, other: Group | None) -> str:
+    """Compare the p99 of two splits."""
     if one is None or other is None:
         return "not measured"
-    limits = sorted({*one.limits, *other.limits})
-    note = f" ({' and '.join(_LIMITS[limit] for limit in limits)} at the limit)" if limits else ""
-    return compare(one.spread(figure), other.spread(figure)) + note
+    limits = _limits(one, other)
+    note = f" ({limits} at the limit)" if limits else ""
+    return compare(one.spread(_p99), other.spread(_p99)) + note
+
+
+def _limits(*chosen: Group) -> str:
+    """What else than the API was at its limit in any of them."""
+    limits = sorted({limit for one in chosen for limit in one.limits})
+    return " and ".join(_LIMITS[limit] for limit in limits)
 
 
 def _about_failures(groups: Groups, splits: Sequence[int]) -> Iterator[str]:

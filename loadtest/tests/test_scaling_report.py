@@ -69,8 +69,9 @@ def test_conclusions_are_computed(made: MadeStudy, tmp_path: Path) -> None:
     printed = text(made, tmp_path / "page")
     for sentence in (
         "- 1 replica: 6,100 (6,000 to 6,200) right predictions per second, when asked for 8,000;",
-        "- **2 replicas instead of 1**: most predictions per second, 34 % less; p99 of a "
-        "prediction, of 3 loads longer at 0, shorter at 0, no difference beyond the spread at 3.",
+        "- **2 replicas instead of 1 do not help at any load**: p99 of a prediction, of 3 loads "
+        "shorter at 0, longer at 0, no difference beyond the spread at 3; most predictions per "
+        "second, 34 % less.",
         "- Processor time of a prediction at 1,000 requests per second, 2 replicas against 1: 100 "
         "% more.",
         "| 1,000 | 200 (200 to 200), 25 (25 to 25) | 400 (400 to 400), 25 (25 to 25) |",
@@ -91,6 +92,23 @@ def test_conclusions_are_computed(made: MadeStudy, tmp_path: Path) -> None:
         assert sentence in printed
     assert re.search(r"^\| 10,000 \| 1,395 .* \| generator \|$", printed, re.MULTILINE)
     assert "nan" not in printed
+
+
+def test_what_helps_is_said(tmp_path: Path) -> None:
+    study = MadeStudy(tmp_path / "results")
+    study.open("budget", 1, 1000, [1000, 1000], p99=30)
+    study.open("budget", 2, 1000, [1000, 1000], p99=10)
+    printed = text(study, tmp_path / "page")
+    assert "- **2 replicas instead of 1 help**: p99 of a prediction, of 1 loads shorter at 1" in printed
+
+
+def test_the_most_of_a_split_is_not_compared_where_it_could_do_more(tmp_path: Path) -> None:
+    study = MadeStudy(tmp_path / "results")
+    study.open("budget", 1, 8000, [6000, 6100])
+    study.open("budget", 2, 8000, [7000, 7100], late=10.5)
+    printed = text(study, tmp_path / "page")
+    assert "do not help at any load" in printed
+    assert "most predictions per second, cannot be told, with generator at the limit." in printed
 
 
 def test_the_same_results_give_the_same_bytes(made: MadeStudy, tmp_path: Path) -> None:
