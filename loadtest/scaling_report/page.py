@@ -1,7 +1,7 @@
 """Writes the page: what was measured, how, and what follows from it, each number computed."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 

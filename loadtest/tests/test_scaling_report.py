@@ -99,7 +99,10 @@ def test_what_helps_is_said(tmp_path: Path) -> None:
     study.open("budget", 1, 1000, [1000, 1000], p99=30)
     study.open("budget", 2, 1000, [1000, 1000], p99=10)
     printed = text(study, tmp_path / "page")
-    assert "- **2 replicas instead of 1 help**: p99 of a prediction, of 1 loads shorter at 1" in printed
+    assert (
+        "- **2 replicas instead of 1 help**: p99 of a prediction, of 1 loads shorter at 1"
+        in printed
+    )
 
 
 def test_the_most_of_a_split_is_not_compared_where_it_could_do_more(tmp_path: Path) -> None:
