@@ -171,7 +171,7 @@ WHOLE = Plan(
     seed=6,
 )
 
-# Shows that the machinery works: one of each, as short as can be, with a split that is made quickly.
+# Shows that the machinery works: one of each, as short as can be, with a split quickly made.
 SHORT = Plan(
     loads=(
         Loads(BUDGET, replicas=(1,), closed=(20,), open=(50,), repetitions=1),
