@@ -144,14 +144,14 @@ def _about_the_question(groups: Groups, splits: Sequence[int]) -> Iterator[str]:
     """Whether cutting helps, in throughput and in waiting."""
     first, *others = splits
     for replicas in others:
-        most = _about_the_most(_best(groups, replicas), _best(groups, first))
+        answers_more, most = _about_the_most(_best(groups, replicas), _best(groups, first))
         pairs = [
             (groups[case], groups[undivided])
             for case in _cases(groups, BUDGET)
             if case.replicas == replicas and (undivided := replace(case, replicas=first)) in groups
         ]
         found = Counter(direction(one.spread(_p99), other.spread(_p99)) for one, other in pairs)
-        helps = "help" if most.endswith(MORE) or found[LESS] else "do not help at any load"
+        helps = "help" if answers_more or found[LESS] else "do not help at any load"
         yield (
             f"**{_replicas(replicas)} instead of {first} {helps}**: p99 of a prediction, of "
             f"{len(pairs)} loads shorter at {found[LESS]}, longer at {found[MORE]}, no difference "
@@ -159,13 +159,17 @@ def _about_the_question(groups: Groups, splits: Sequence[int]) -> Iterator[str]:
         )
 
 
-def _about_the_most(one: Group | None, other: Group | None) -> str:
-    """Compare the most that two splits answered; nothing follows where they could do more."""
+def _about_the_most(one: Group | None, other: Group | None) -> tuple[bool, str]:
+    """Tell whether one split answered more than another at most, and say how they compare.
+
+    Nothing follows where they could do more.
+    """
     if one is None or other is None:
-        return "not measured"
+        return False, "not measured"
     if limits := _limits(one, other):
-        return f"cannot be told, with {limits} at the limit"
-    return compare(one.spread(_rate), other.spread(_rate))
+        return False, f"cannot be told, with {limits} at the limit"
+    this, that = one.spread(_rate), other.spread(_rate)
+    return direction(this, that) == MORE, compare(this, that)
 
 
 def _about_processor_time(groups: Groups, splits: Sequence[int]) -> Iterator[str]:

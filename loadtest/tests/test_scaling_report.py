@@ -103,6 +103,12 @@ def test_what_helps_is_said(tmp_path: Path) -> None:
         "- **2 replicas instead of 1 help**: p99 of a prediction, of 1 loads shorter at 1"
         in printed
     )
+    study = MadeStudy(tmp_path / "more")
+    study.open("budget", 1, 8000, [6000, 6100])
+    study.open("budget", 2, 8000, [7000, 7100])
+    printed = text(study, tmp_path / "page")
+    assert "- **2 replicas instead of 1 help**:" in printed
+    assert "most predictions per second, 17 % more." in printed
 
 
 def test_the_most_of_a_split_is_not_compared_where_it_could_do_more(tmp_path: Path) -> None:
