@@ -6,6 +6,8 @@ locals {
   created    = { for name, machine in local.machines : name => machine if machine.type != "existing" }
   containers = { for name, machine in local.created : name => machine if machine.type == "container" }
 
+  container_image = one(concat(module.machine_image[*].alias, var.container_image[*]))
+
   driver        = "${path.module}/driver/incus_machine.py"
   ssh_directory = "${abspath(var.deployment_directory)}/ssh"
 }
@@ -31,7 +33,7 @@ resource "terraform_data" "ssh_key" {
 
 module "machine_image" {
   source = "./modules/machine_image"
-  count  = length(local.containers) > 0 ? 1 : 0
+  count  = length(local.containers) > 0 && var.container_image == null ? 1 : 0
 
   driver = local.driver
 }
@@ -47,7 +49,7 @@ module "machine" {
   memory          = each.value.memory
   disk            = each.value.disk
   user            = each.value.user
-  image           = each.value.type == "container" ? module.machine_image[0].alias : var.virtual_machine_image
+  image           = each.value.type == "container" ? local.container_image : var.virtual_machine_image
   network         = local.network
   ssh_directory   = local.ssh_directory
   incus_directory = var.incus_directory

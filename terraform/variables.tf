@@ -126,6 +126,12 @@ variable "incus_directory" {
   nullable    = false
 }
 
+variable "container_image" {
+  description = "Incus image for machines of type container: Debian 13 with cloud-init and an ssh server; null for the one that this project makes."
+  type        = string
+  default     = null
+}
+
 variable "virtual_machine_image" {
   description = "Incus image for machines of type virtual-machine: a Debian 13 disk image with cloud-init and the Incus agent."
   type        = string

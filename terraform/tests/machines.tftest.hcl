@@ -72,6 +72,17 @@ run "a_virtual_machine_needs_no_built_image" {
   }
 }
 
+run "a_container_from_another_image" {
+  command = plan
+  variables {
+    container_image = "mine"
+  }
+  assert {
+    condition     = length(module.machine_image) == 0 && local.container_image == "mine"
+    error_message = "an image that is there already is not made"
+  }
+}
+
 run "an_existing_machine_creates_nothing" {
   command = plan
   variables {
