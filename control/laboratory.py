@@ -103,7 +103,7 @@ class DeployedLaboratory:
         setup = setup_of(point, self._workers)
         self._ansible.play("playbooks/scale.yml", setup.platform_variables)
         if setup.load_variables or self._touched_load:
-            self._ansible.play("playbooks/loadtest.yml", setup.load_variables)
+            self._ansible.play("playbooks/limit_generator.yml", setup.load_variables)
             self._touched_load = bool(setup.load_variables)
         variables = self._ansible.variables(self._platform) | dict(setup.platform_variables)
         self._expected = {
@@ -142,7 +142,7 @@ class DeployedLaboratory:
         """See `Laboratory`."""
         self._ansible.play("playbooks/scale.yml")
         if self._touched_load:
-            self._ansible.play("playbooks/loadtest.yml")
+            self._ansible.play("playbooks/limit_generator.yml")
 
     def measure(self, point: Point, plan: Plan) -> Measured:
         """See `Laboratory`."""

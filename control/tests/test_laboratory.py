@@ -203,7 +203,10 @@ def test_puts_back_what_it_changed(laboratory: DeployedLaboratory, platform: Fak
     laboratory.prepare(point("closed", LIMITED_GENERATOR))
     assert [playbook for playbook, _ in platform.plays] == [
         "playbooks/scale.yml",
-        "playbooks/loadtest.yml",
+        "playbooks/limit_generator.yml",
     ]
     laboratory.restore()
-    assert platform.plays[2:] == [("playbooks/scale.yml", None), ("playbooks/loadtest.yml", None)]
+    assert platform.plays[2:] == [
+        ("playbooks/scale.yml", None),
+        ("playbooks/limit_generator.yml", None),
+    ]

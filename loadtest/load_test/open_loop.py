@@ -262,7 +262,9 @@ class Generator:
             self._outstanding += 1
         self._waiting.append(due)
         if self._free:
-            self._hand_out(self._free.pop())
+            # In turn: from one that is not used for long the other side takes leave, and what is
+            # sent to it in that moment gets no answer.
+            self._hand_out(self._free.popleft())
         else:
             self._replace()
 

@@ -23,7 +23,7 @@ class FakeApi:
     Attributes:
         answers: Status and body by path.
         asked: Path, body and selection of each request.
-        connections: How many were made.
+        connections: How many requests came over each.
         certificate: What it shows, with its key beside it; None for plain HTTP.
         before_answer: Called before each answer with the number of requests so far.
     """
@@ -36,7 +36,7 @@ class FakeApi:
             "/predict": (200, PREDICTED),
         }
         self.asked: list[tuple[str, bytes, str | None]] = []
-        self.connections = 0
+        self.connections: list[int] = []
         self.before_answer: Callable[[int], None] = lambda number: None
         owner = self
 
@@ -47,12 +47,14 @@ class FakeApi:
             disable_nagle_algorithm = True
 
             def setup(self) -> None:
-                owner.connections += 1
+                self._number = len(owner.connections)
+                owner.connections.append(0)
                 super().setup()
 
             def _handle(self) -> None:
                 body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
                 owner.asked.append((self.path, body, self.headers.get("X-Model")))
+                owner.connections[self._number] += 1
                 owner.before_answer(len(owner.asked))
                 status, answer = owner.answers[self.path]
                 content = json.dumps(answer).encode()

@@ -32,7 +32,7 @@ def test_a_connection_is_kept_however_many_there_are(api: FakeApi, many_files: N
     client = HTTPClient.from_url(api.url)
     for _ in range(3):
         assert client.get("/models").read()
-    assert api.connections == 1
+    assert api.connections == [3]
     client.close()
 
 

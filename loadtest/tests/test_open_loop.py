@@ -45,6 +45,12 @@ def test_every_request_is_sent_and_counted_once(api: FakeApi, processes: int) ->
     assert len(api.asked) == pytest.approx(RATE * (SECONDS + 0.3), abs=4)
 
 
+def test_connections_take_turns(api: FakeApi) -> None:
+    counted(api.url, connections=20)
+    assert len(api.connections) == 20
+    assert max(api.connections) - min(api.connections) <= 2
+
+
 def test_time_spent_waiting_for_a_connection_counts(api: FakeApi) -> None:
     def stop_once(number: int) -> None:
         if number == 60:
