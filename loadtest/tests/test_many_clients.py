@@ -3,6 +3,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
+import gevent  # type: ignore[import-untyped]
 import pytest
 from gevent.socket import socketpair  # type: ignore[import-untyped]
 from geventhttpclient import HTTPClient
@@ -49,3 +50,33 @@ def test_a_connection_that_was_closed_is_not_used_again() -> None:
     assert not pool._is_socket_alive(own)
     own.close()
     assert not pool._is_socket_alive(own)
+
+
+def test_who_waited_longest_goes_on_first() -> None:
+    allow_many_clients()
+    # More than the event loop looks at in one round, at the beginning.
+    pairs = [socketpair() for _ in range(100)]
+    order: list[int] = []
+
+    def wait(number: int) -> None:
+        pairs[number][0].recv(1)
+        order.append(number)
+
+    clients = [gevent.spawn(wait, number) for number in range(len(pairs))]
+    gevent.sleep(0)
+    for _, other in pairs:
+        other.send(b"1")
+    gevent.joinall(clients, timeout=10)
+    assert order == list(range(len(pairs)))
+
+
+def test_who_waits_can_give_up() -> None:
+    allow_many_clients()
+    own, _other = socketpair()
+    with pytest.raises(gevent.Timeout), gevent.Timeout(0.01):
+        own.recv(1)
+    client = gevent.spawn(own.recv, 1)
+    gevent.sleep(0)
+    own.close()
+    with pytest.raises(OSError, match="closed"):
+        client.get(timeout=10)
