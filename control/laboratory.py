@@ -158,9 +158,13 @@ class DeployedLaboratory:
                 "failures": list(csv.DictReader(io.StringIO(result.failures_csv)))
             }
             table = result.requests_csv
+            answered = result.counts[-1].requests - result.counts[-1].failures
         else:
             outcome, table = self._send_at_a_rate(point, seconds, plan.warm_up_seconds, window)
+            answered = outcome["ended"].get("200", 0)
         window.check(point, self._expected)
+        if not answered:
+            raise ControlError("No request was answered: `make status` tells what does not run.")
         return Measured({"began": began, **window.record(), "outcome": outcome}, table)
 
     def _send_at_a_rate(
@@ -242,7 +246,8 @@ class _Window:
 
         Raises:
             UnusablePointError: a container ended meanwhile.
-            ControlError: the kernel has another limit than the one that is to be studied.
+            ControlError: nginx or a replica does not run, or the kernel has another limit than the
+                one that is to be studied.
         """
         before, after = self._looks
         changed = sorted(
@@ -252,6 +257,8 @@ class _Window:
         )
         if changed:
             raise UnusablePointError(f"{', '.join(changed)} ended meanwhile.")
+        if _BALANCER not in before:
+            raise ControlError(f"{_BALANCER} does not run: `make up` starts it.")
         replicas = [name for name in before if name.startswith(_REPLICA_PREFIX)]
         if len(replicas) != point.replicas:
             raise ControlError(f"{len(replicas)} replicas run instead of {point.replicas}.")

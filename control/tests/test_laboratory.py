@@ -33,6 +33,7 @@ class FakePlatform:
         self.limit = QUARTER
         self.pid = 7
         self.replicas = 2
+        self.balancer = True
         self.plays: list[tuple[str, Any]] = []
         self.loads: list[Load] = []
         self.stat = folder / "stat"
@@ -61,7 +62,9 @@ class FakePlatform:
             if machine == CLIENTS:
                 shown = "nginx 6 20000 10000 1 1000 0 0 0 0\n"
                 return Completed(0, f"locust-worker-1 5 20000 10000 1 {used}\n{shown}")
-            lines = [f"nginx 4 10000 10000 1 {used}\n", f"redis 3 10000 10000 1 {used}\n"]
+            lines = [f"redis 3 10000 10000 1 {used}\n"]
+            if self.balancer:
+                lines.append(f"nginx 4 10000 10000 1 {used}\n")
             for number in range(self.replicas):
                 lines.append(f"inference-api-{number + 1} {self.pid} {self.limit} {used}\n")
             return Completed(0, "".join(lines))
@@ -188,6 +191,28 @@ def test_a_container_that_ended(laboratory: DeployedLaboratory, platform: FakePl
     platform.run = kill  # type: ignore[method-assign]
     with pytest.raises(UnusablePointError, match="inference-api-1, inference-api-2 ended"):
         laboratory.measure(point("closed"), SHORT)
+
+
+@pytest.mark.parametrize("kind", ["closed", "open"])
+def test_a_target_that_is_down(
+    laboratory: DeployedLaboratory, platform: FakePlatform, runner: FakeRunner, kind: str
+) -> None:
+    laboratory.prepare(point(kind))
+
+    def fail(_: Load, at_both_ends: Callable[[], None]) -> Result:
+        at_both_ends()
+        at_both_ends()
+        return Result(requests(failures=200), FAILURES)
+
+    platform.run = fail  # type: ignore[method-assign]
+    runner.replies[f"{platform.command(CLIENTS, '')}'sudo docker exec locust"] = json.dumps(
+        {"due": 150, "ended": {"no answer": 150}, "latencies": [], "lateness": []}
+    )
+    with pytest.raises(ControlError, match="No request was answered: `make status` tells"):
+        laboratory.measure(point(kind), SHORT)
+    platform.balancer = False
+    with pytest.raises(ControlError, match="nginx does not run: `make up` starts it"):
+        laboratory.measure(point(kind), SHORT)
 
 
 def test_clients_that_are_lost(laboratory: DeployedLaboratory, platform: FakePlatform) -> None:
