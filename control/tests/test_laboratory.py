@@ -199,7 +199,7 @@ def test_a_target_that_is_down(
 ) -> None:
     laboratory.prepare(point(kind))
 
-    def fail(_: Load, at_both_ends: Callable[[], None]) -> Result:
+    def fail(load: Load, at_both_ends: Callable[[], None]) -> Result:
         at_both_ends()
         at_both_ends()
         return Result(requests(failures=200), FAILURES)
