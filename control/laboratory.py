@@ -4,8 +4,9 @@ import csv
 import io
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -101,10 +102,11 @@ class DeployedLaboratory:
     def prepare(self, point: Point) -> None:
         """See `Laboratory`."""
         setup = setup_of(point, self._workers)
-        self._ansible.play("playbooks/scale.yml", setup.platform_variables)
-        if setup.load_variables or self._touched_load:
-            self._ansible.play("playbooks/limit_generator.yml", setup.load_variables)
-            self._touched_load = bool(setup.load_variables)
+        with self._telling_which_machine_is_gone():
+            self._ansible.play("playbooks/scale.yml", setup.platform_variables)
+            if setup.load_variables or self._touched_load:
+                self._ansible.play("playbooks/limit_generator.yml", setup.load_variables)
+                self._touched_load = bool(setup.load_variables)
         variables = self._ansible.variables(self._platform) | dict(setup.platform_variables)
         self._expected = {
             "quota_share": variables["inference_cpus"] / point.replicas,
@@ -112,6 +114,21 @@ class DeployedLaboratory:
             "memory": _bytes(variables["inference_memory"]) // point.replicas,
         }
         self._settle()
+
+    @contextmanager
+    def _telling_which_machine_is_gone(self) -> Iterator[None]:
+        """Say that of a machine that does not answer any more, instead of what failed with it."""
+        try:
+            yield
+        except ControlError as error:
+            for machine in (self._platform, self._load):
+                reached = self._runner.run([*ssh_command(machine), "true"], check=False)
+                if reached.returncode != 0:
+                    raise ControlError(
+                        f"The machine {machine.name} at {machine.address} does not answer: was it "
+                        "stopped, or removed? `make study` has it there again."
+                    ) from error
+            raise
 
     def _settle(self) -> None:
         """Wait until replicas that were just made have loaded what stands by.
@@ -146,6 +163,10 @@ class DeployedLaboratory:
 
     def measure(self, point: Point, plan: Plan) -> Measured:
         """See `Laboratory`."""
+        with self._telling_which_machine_is_gone():
+            return self._measure(point, plan)
+
+    def _measure(self, point: Point, plan: Plan) -> Measured:
         window = _Window(self._platform, self._load, self._runner, self._stat_file, self._clock)
         began = datetime.now(UTC).isoformat(timespec="seconds")
         seconds = planned_seconds(point, plan)

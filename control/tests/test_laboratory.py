@@ -215,6 +215,21 @@ def test_a_target_that_is_down(
         laboratory.measure(point(kind), SHORT)
 
 
+@pytest.mark.parametrize("machine", [PLATFORM, CLIENTS])
+def test_a_machine_that_is_gone(
+    laboratory: DeployedLaboratory, platform: FakePlatform, runner: FakeRunner, machine: Machine
+) -> None:
+    def fail(playbook: str, variables: Any = None) -> None:
+        raise ControlError("ansible-playbook ended with code 4")
+
+    platform.play = fail  # type: ignore[method-assign]
+    with pytest.raises(ControlError, match="ended with code 4"):
+        laboratory.prepare(point("closed"))
+    runner.replies[platform.command(machine, "true")] = Completed(255, "")
+    with pytest.raises(ControlError, match=f"{machine.name} at {machine.address} does not answer"):
+        laboratory.prepare(point("closed"))
+
+
 def test_clients_that_are_lost(laboratory: DeployedLaboratory, platform: FakePlatform) -> None:
     def lose(load: Load, at_both_ends: Callable[[], None]) -> Result:
         raise LostClientsError("Locust has 3 of 5 clients left.")
