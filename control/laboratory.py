@@ -126,7 +126,7 @@ class DeployedLaboratory:
                 if reached.returncode != 0:
                     raise ControlError(
                         f"The machine {machine.name} at {machine.address} does not answer: was it "
-                        "stopped, or removed? `make study` has it there again."
+                        "stopped, or removed? `make up` and `make study` have it there again."
                     ) from error
             raise
 

@@ -194,7 +194,7 @@ class Suite:
                 "each Ansible role on a machine of its own, with Molecule",
                 "2 minutes for each role",
                 # Each waits for its machine about half of the time.
-                3,
+                2,
                 self._roles,
             ),
         ]
