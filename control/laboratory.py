@@ -101,12 +101,15 @@ class DeployedLaboratory:
 
     def prepare(self, point: Point) -> None:
         """See `Laboratory`."""
-        setup = setup_of(point, self._workers)
         with self._telling_which_machine_is_gone():
-            self._ansible.play("playbooks/scale.yml", setup.platform_variables)
-            if setup.load_variables or self._touched_load:
-                self._ansible.play("playbooks/limit_generator.yml", setup.load_variables)
-                self._touched_load = bool(setup.load_variables)
+            self._prepare(point)
+
+    def _prepare(self, point: Point) -> None:
+        setup = setup_of(point, self._workers)
+        self._ansible.play("playbooks/scale.yml", setup.platform_variables)
+        if setup.load_variables or self._touched_load:
+            self._ansible.play("playbooks/limit_generator.yml", setup.load_variables)
+            self._touched_load = bool(setup.load_variables)
         variables = self._ansible.variables(self._platform) | dict(setup.platform_variables)
         self._expected = {
             "quota_share": variables["inference_cpus"] / point.replicas,

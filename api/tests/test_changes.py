@@ -92,6 +92,7 @@ def test_no_prediction_fails_while_the_model_changes(replica: Replica, mlflow: F
     for thread in threads:
         thread.join()
     assert wrong == []
+    assert {"1", "7"} <= set(seen)
     assert replica.metric("inference_model_loads_total") == 7
     info = 'inference_model_info{default="true",name="modelo1",version="%s"}'
     assert (replica.metric(info % 7), replica.metric(info % 6)) == (1, 0)
