@@ -36,6 +36,11 @@ class Mutation:
     old: str
     new: str
 
+    @property
+    def file(self) -> Path:
+        """The file that is changed."""
+        return REPOSITORY / "roles" / self.role / self.path
+
 
 MUTATIONS = (
     Mutation(
@@ -85,6 +90,13 @@ MUTATIONS = (
         "tasks/main.yml",
         "'(?i)('",
         "'('",
+    ),
+    Mutation(
+        "certificates",
+        "everyone on the machine can read the key",
+        "tasks/sign.yml",
+        'mode: "0400"',
+        'mode: "0444"',
     ),
     Mutation(
         "postgres",
@@ -153,8 +165,8 @@ MUTATIONS = (
     Mutation(
         "mlflow",
         "no login is asked for",
-        "tasks/main.yml",
-        "      - --app-name=basic-auth\n",
+        "vars/main.yml",
+        "  - --app-name=basic-auth\n",
         "",
     ),
     Mutation(
@@ -186,6 +198,13 @@ MUTATIONS = (
         "        proxy_next_upstream off;\n",
     ),
     Mutation(
+        "portal",
+        "everyone on the machine can change what it tells of",
+        "tasks/main.yml",
+        'mode: "0644"',
+        'mode: "0666"',
+    ),
+    Mutation(
         "locust",
         "workers that are not wanted stay",
         "tasks/main.yml",
@@ -197,9 +216,8 @@ MUTATIONS = (
 
 def notices(mutation: Mutation) -> tuple[bool, str]:
     """Run the scenario on the broken role; tell whether it failed, and where first."""
-    path = REPOSITORY / "roles" / mutation.role / mutation.path
+    path = mutation.file
     original = path.read_text()
-    assert original.count(mutation.old) == 1, f"{path}: {mutation.old}"
     try:
         path.write_text(original.replace(mutation.old, mutation.new))
         completed = subprocess.run(

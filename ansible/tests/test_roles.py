@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import importlib.util
 import re
+import sys
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -19,13 +21,21 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 ROLES = REPOSITORY / "roles"
 SCENARIOS = REPOSITORY / "molecule"
 
-spec = importlib.util.spec_from_file_location(
-    "role_readmes", REPOSITORY / "ansible" / "role_readmes.py"
-)
-assert spec is not None
-assert spec.loader is not None
-role_readmes = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(role_readmes)
+
+def module(path: Path) -> ModuleType:
+    """A program of the repository, to use what is in it."""
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None
+    assert spec.loader is not None
+    loaded = importlib.util.module_from_spec(spec)
+    # Where `dataclass` looks for the module of its class.
+    sys.modules[path.stem] = loaded
+    spec.loader.exec_module(loaded)
+    return loaded
+
+
+role_readmes = module(REPOSITORY / "ansible" / "role_readmes.py")
+mutations = module(SCENARIOS / "mutations.py")
 
 OPTION_KEYS = {
     *("choices", "default", "description", "elements", "no_log", "options", "required", "type")
@@ -183,6 +193,15 @@ def test_readme_is_current(role: str) -> None:
 
 def test_every_role_has_a_scenario() -> None:
     assert sorted(path.parent.name for path in SCENARIOS.glob("*/molecule.yml")) == NAMES
+
+
+@pytest.mark.parametrize("role", NAMES)
+def test_every_role_can_be_broken(role: str) -> None:
+    ways = [mutation for mutation in mutations.MUTATIONS if mutation.role == role]
+    assert ways
+    for mutation in ways:
+        assert mutation.file.read_text().count(mutation.old) == 1, mutation.breaks
+        assert mutation.old != mutation.new
 
 
 @pytest.mark.parametrize("role", NAMES)
