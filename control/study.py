@@ -101,7 +101,7 @@ class Study:
             ControlError: a point cannot be measured; those that were are kept.
         """
         points = self._plan.points()
-        missing = [point for point in points if not self._record(point).exists()]
+        missing = self._missing()
         self._console.say(f"    {len(points)} points, {len(points) - len(missing)} are there")
         if not missing:
             return
@@ -120,6 +120,21 @@ class Study:
             raise
         self._console.say("    putting back what was deployed before")
         self._laboratory.restore()
+
+    def is_under_way(self) -> bool:
+        """Tell whether a study of the same plan, model and machine was begun and has not ended."""
+        path = self._folder / _PLAN_FILE
+        return path.exists() and bool(self._missing()) and path.read_text() == self._description()
+
+    def _missing(self) -> list[Point]:
+        return [point for point in self._plan.points() if not self._record(point).exists()]
+
+    def _description(self) -> str:
+        described = {
+            "plan": self._plan.description(),
+            "conditions": self._laboratory.describe(),
+        }
+        return json.dumps(described, indent=2) + "\n"
 
     def _restore_after_failure(self) -> None:
         self._console.say("    putting back what was deployed before")
@@ -162,12 +177,8 @@ class Study:
                 f"Less than {_NEEDED_BYTES // 2**20} MiB are free in {self._folder}, which its "
                 "results may need: remove files there."
             )
-        described = {
-            "plan": self._plan.description(),
-            "conditions": self._laboratory.describe(),
-        }
         path = self._folder / _PLAN_FILE
-        text = json.dumps(described, indent=2) + "\n"
+        text = self._description()
         if not path.exists():
             _write(path, text)
         elif path.read_text() != text:

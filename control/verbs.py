@@ -314,8 +314,6 @@ class Verbs:
         terraform, inference, clients, locust = self._clients(steps)
         with steps.step("Measure"):
             results = self.project.short_study if short else self.project.study
-            if short:
-                shutil.rmtree(results, ignore_errors=True)
             laboratory = DeployedLaboratory(
                 terraform.platform_machine(),
                 clients,
@@ -324,7 +322,11 @@ class Verbs:
                 self._ansible(),
                 self.runner,
             )
-            Study(SHORT if short else WHOLE, results, laboratory, self.console).run()
+            study = Study(SHORT if short else WHOLE, results, laboratory, self.console)
+            # What was tried once says nothing about the machinery of today.
+            if short and not study.is_under_way():
+                shutil.rmtree(results, ignore_errors=True)
+            study.run()
         with steps.step("Write the page"):
             lock = self.project.load_tests_source / "requirements-page.txt"
             environment = self._environments().ensure("page", lock)

@@ -89,8 +89,10 @@ def test_a_stopped_study_goes_on(
     assert laboratory.restored == 0
     assert "`make up` puts back" in screen.text
     laboratory.happens = lambda point: None
+    assert study(tmp_path, laboratory, screen).is_under_way()
     study(tmp_path, laboratory, screen).run()
     assert laboratory.measured == SHORT.points()
+    assert not study(tmp_path, laboratory, screen).is_under_way()
     study(tmp_path, laboratory, screen).run()
     assert laboratory.measured == SHORT.points()
     assert laboratory.restored == 1
@@ -162,7 +164,9 @@ def test_results_of_something_else_are_not_mixed(
 ) -> None:
     study(tmp_path, laboratory, screen).run()
     next(tmp_path.glob("budget*.json")).unlink()
+    assert study(tmp_path, laboratory, screen).is_under_way()
     laboratory.conditions = {"cores": 64}
+    assert not study(tmp_path, laboratory, screen).is_under_way()
     with pytest.raises(ControlError, match="another plan, model or machine"):
         study(tmp_path, laboratory, screen).run()
 

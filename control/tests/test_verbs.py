@@ -397,3 +397,28 @@ def test_study_measures_and_writes_its_page(
     page = results if short else project.results_page
     assert measured == [results]
     assert runner.commands[-1] == (f"{page_environment.python} -m scaling_report {results} {page}")
+
+
+@pytest.mark.parametrize(
+    ("short", "under_way", "kept"), [(True, True, True), (True, False, False), (False, False, True)]
+)
+def test_study_begins_anew_only_what_was_tried_and_has_ended(
+    this: Verbs,
+    deployment: Deployment,
+    runner: FakeRunner,
+    project: Project,
+    monkeypatch: pytest.MonkeyPatch,
+    short: bool,
+    under_way: bool,
+    kept: bool,
+) -> None:
+    deployment.version = "7"
+    describe_load_machine(project, runner)
+    point = (project.short_study if short else project.study) / "point.json"
+    point.parent.mkdir(parents=True)
+    point.touch()
+    monkeypatch.setattr(Study, "is_under_way", lambda _: under_way)
+    monkeypatch.setattr(Study, "run", lambda _: None)
+    monkeypatch.setattr(Environments, "ensure", lambda *_: Environment(project.environments))
+    this.study(short=short)
+    assert point.exists() == kept
