@@ -21,10 +21,12 @@ SHORTEST_SECONDS, LONGEST_SECONDS = 10, 3600
 # How fast clients come: a burst of connections is another test than the one that is asked for.
 _USERS_PER_SECOND = 200
 _SLOWEST_RAMP_SECONDS = 5
-# Left out after the last client has come: their first requests come in one wave, and the more
-# they are, the longer those take.
+# Left out after the last client has come: its first answer comes in the fourth step of a new
+# connection, and in each step it waits for its turn among the answers of all others. Two more are
+# for processes that are not equally fast.
 _WARM_UP_SECONDS = 5
-_WARM_UP_SECONDS_PER_USER = 0.001
+_WARM_UP_ANSWERS_PER_USER = 6
+_LONGEST_WARM_UP_SECONDS = 120
 _POLL_SECONDS = 1.0
 _PROGRESS_SECONDS = 10
 _READY_SECONDS = 120
@@ -60,9 +62,9 @@ class Load:
         return self.users / self.users_per_second
 
     @property
-    def warm_up_seconds(self) -> float:
-        """How long they are then left alone before they are counted."""
-        return _WARM_UP_SECONDS + _WARM_UP_SECONDS_PER_USER * self.users
+    def warm_up_answers(self) -> int:
+        """How many answers they then get before they are counted."""
+        return _WARM_UP_ANSWERS_PER_USER * self.users
 
 
 @dataclass(frozen=True)
@@ -189,7 +191,7 @@ class Locust:
             ControlError: Locust does not do as it is told.
         """
         self._wait("no process is ready to make load", _READY_SECONDS, self._is_idle)
-        total = load.ramp_seconds + load.warm_up_seconds + load.seconds + _GRACE_SECONDS
+        total = load.ramp_seconds + _LONGEST_WARM_UP_SECONDS + load.seconds + _GRACE_SECONDS
         try:
             self._post(
                 "/swarm",
@@ -206,7 +208,7 @@ class Locust:
                 lambda state: state["state"] == "running" and state["user_count"] == load.users,
                 LostClientsError,
             )
-            self._sleep(load.warm_up_seconds)
+            self._warm_up(load)
             self._post("/stats/reset")
             at_both_ends()
             self._count(load)
@@ -217,6 +219,20 @@ class Locust:
         # Until then they go on asking.
         self._wait("not all clients have gone", _READY_SECONDS, self._is_idle)
         return result
+
+    def _warm_up(self, load: Load) -> None:
+        """Let the last clients get their first answers."""
+        enough = _answers(self._state()) + load.warm_up_answers
+        deadline = self._clock() + _LONGEST_WARM_UP_SECONDS
+        self._sleep(_WARM_UP_SECONDS)
+        while _answers(self._state()) < enough:
+            if self._clock() >= deadline:
+                self._console.say(
+                    f"    few answers come in {duration(_LONGEST_WARM_UP_SECONDS)}: what is "
+                    "counted now has the first requests of the last clients in it"
+                )
+                return
+            self._sleep(_POLL_SECONDS)
 
     def _count(self, load: Load) -> None:
         """Let the time pass, and show how it goes."""
@@ -315,6 +331,11 @@ def _whole_number(name: str, text: str, least: int, most: int, example: str) -> 
     raise ControlError(
         f"{name} must be a whole number from {least} to {most}, and is {text!r}: {example}."
     )
+
+
+def _answers(state: Mapping[str, Any]) -> int:
+    """How many requests have ended so far."""
+    return int(state["stats"][-1]["num_requests"])
 
 
 def _milliseconds(text: str) -> float:

@@ -38,6 +38,7 @@ class FakeLocust:
         self.swarm: object = None
         self.posted: list[str] = []
         self.comes = True
+        self.answers_per_second = 0
         self.each_second: Callable[[], None] = lambda: None
         self.url = server.url
         server.answer = self.answer
@@ -67,6 +68,7 @@ class FakeLocust:
 
     def sleep(self, seconds: float) -> None:
         self.now += seconds
+        self.state["stats"][-1]["num_requests"] += int(self.answers_per_second * seconds)
         self.each_second()
 
     def locust(self, screen: Screen) -> Locust:
@@ -83,13 +85,28 @@ def fake(server: FakeServer) -> FakeLocust:
 
 
 def test_clients_come_are_counted_and_go(fake: FakeLocust, screen: Screen) -> None:
+    fake.answers_per_second = 1000
     result = fake.locust(screen).run(Load(users=500, seconds=30))
-    assert fake.swarm == {"user_count": "500", "spawn_rate": "100.0", "run_time": "100"}
+    assert fake.swarm == {"user_count": "500", "spawn_rate": "100.0", "run_time": "215"}
     assert fake.posted == ["/swarm", "/stats/reset", "/stop"]
-    # After five and a half to warm up, and another one until the clients have gone.
-    assert fake.now == pytest.approx(36.5)
+    # After five to warm up, and another one until the clients have gone.
+    assert fake.now == 36
     assert not result.failed
-    assert "20 of 30 s: 200 requests, 20 in a second, 0 failures" in screen.text
+    assert "20 of 30 s: 25200 requests, 20 in a second, 0 failures" in screen.text
+    assert "few answers" not in screen.text
+
+
+@pytest.mark.parametrize(
+    ("answers_per_second", "seconds"), [(300_000, 5), (3000, 20), (501, 120), (0, 120)]
+)
+def test_counting_begins_when_the_last_client_has_had_an_answer(
+    fake: FakeLocust, screen: Screen, answers_per_second: int, seconds: int
+) -> None:
+    ends: list[float] = []
+    fake.answers_per_second = answers_per_second
+    fake.locust(screen).run(Load(users=10_000, seconds=10), lambda: ends.append(fake.now))
+    assert ends == [seconds, seconds + 10]
+    assert ("few answers come in 2 min 00 s" in screen.text) == (answers_per_second == 0)
 
 
 def test_what_another_run_left_is_stopped_first(fake: FakeLocust, screen: Screen) -> None:
