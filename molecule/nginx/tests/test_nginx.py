@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -41,26 +43,30 @@ def test_balances_over_both_servers(machine: Machine) -> None:
     assert min(counted.values()) >= 8
 
 
-@pytest.mark.parametrize("action", ["stop", "kill"])
-def test_a_dead_server_is_taken_out_and_comes_back(machine: Machine, action: str) -> None:
+@contextmanager
+def one_server_alone(machine: Machine, action: str) -> Iterator[None]:
+    """Have the first of two servers end by this verb of Docker's, and answer again afterwards."""
     machine.run("docker", action, "server-1")
     try:
-        dead = ask(machine, 12)
+        yield
     finally:
         machine.run("docker", "start", "server-1")
+        machine.wait_for("curl --silent --fail http://172.30.98.21:8000/")
+
+
+@pytest.mark.parametrize("action", ["stop", "kill"])
+def test_a_dead_server_is_taken_out_and_comes_back(machine: Machine, action: str) -> None:
+    with one_server_alone(machine, action):
+        dead = ask(machine, 12)
     assert servers(dead) == {"server-2": 12}
-    machine.wait_for("curl --silent --fail http://172.30.98.21:8000/")
     machine.shell("sleep 1.5")
     assert set(servers(ask(machine, 12))) == {"server-1", "server-2"}
 
 
 def test_a_post_goes_to_another_server_only_where_that_does_no_harm(machine: Machine) -> None:
-    machine.run("docker", "kill", "server-1")
-    try:
+    with one_server_alone(machine, "kill"):
         # As many as it takes for nginx to try the dead one again.
         answers = ask(machine, 12, "--data", "x", path="/predict")
-    finally:
-        machine.run("docker", "start", "server-1")
     assert servers(answers) == {"server-2": 12}
 
 
