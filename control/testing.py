@@ -176,7 +176,7 @@ class Suite:
             Layer(
                 "quick",
                 "style, types, syntax and unit tests of every part; no machine is needed",
-                "2 minutes, and one more the first time, to make the environments",
+                "3 minutes, and one more the first time, to make the environments",
                 os.cpu_count() or 1,
                 self._quick,
             ),
@@ -192,7 +192,7 @@ class Suite:
             Layer(
                 "roles",
                 "each Ansible role on a machine of its own, with Molecule",
-                "2 minutes for each role",
+                "26 minutes after the platform's layer; alone, the images are built first",
                 # Each waits for its machine about half of the time.
                 2,
                 self._roles,
