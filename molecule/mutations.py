@@ -41,6 +41,12 @@ class Mutation:
         """The file that is changed."""
         return REPOSITORY / "roles" / self.role / self.path
 
+    def broken(self) -> str:
+        """What the file has in it then."""
+        text = self.file.read_text()
+        assert text.count(self.old) == 1, f"{self.file}: {self.old}"
+        return text.replace(self.old, self.new)
+
 
 MUTATIONS = (
     Mutation(
@@ -217,9 +223,9 @@ MUTATIONS = (
 def notices(mutation: Mutation) -> tuple[bool, str]:
     """Run the scenario on the broken role; tell whether it failed, and where first."""
     path = mutation.file
-    original = path.read_text()
+    original, broken = path.read_text(), mutation.broken()
     try:
-        path.write_text(original.replace(mutation.old, mutation.new))
+        path.write_text(broken)
         completed = subprocess.run(
             ["molecule", "test", "--scenario-name", mutation.role],
             cwd=REPOSITORY,

@@ -112,10 +112,10 @@ def test_what_is_not_reached_is_said(figures: dict[str, Any]) -> None:
     assert "50% (aim 70%: not reached)" in page
     assert "| 3 (aim none: not reached) |" in page
     assert "the longest 6.5 s (aim 5 s: not reached)" in page
+    assert "which each replica does with what its share leaves: 12.5 s." in page
     figures["rounds"][0]["splits"]["1"]["peers"]["sklearn_pandas"]["per_second"] = 70.0
     beyond = "aim 200 times: not reached (the bare loop: 200.0 times)"
     assert beyond in render(figures)
-    assert "which each replica does with what its share leaves: 12.5 s." in page
 
 
 def test_overload_tells_refusals_from_what_must_not_be(figures: dict[str, Any]) -> None:

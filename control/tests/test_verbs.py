@@ -311,8 +311,10 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> list[Load]:
     return loads
 
 
-def describe_load_machine(project: Project, runner: FakeRunner) -> Path:
-    """Have the machine that makes load there once it is in the file that is returned."""
+@pytest.fixture
+def demand(deployment: Deployment, runner: FakeRunner, project: Project) -> Path:
+    """A platform that predicts; the machine that makes load is there once it is in this file."""
+    deployment.version = "7"
     platform = MACHINE | {"address": "127.0.0.1"}
     demand = project.terraform / DEMAND_FILE
     runner.replies["incus query /1.0/instances/loadtest"] = '{"status": "Stopped"}'
@@ -332,14 +334,12 @@ def describe_load_machine(project: Project, runner: FakeRunner) -> Path:
 
 def test_loadtest_makes_its_machine_and_keeps_the_tables(
     this: Verbs,
-    deployment: Deployment,
+    demand: Path,
     runner: FakeRunner,
     project: Project,
     screen: Screen,
     counted: list[Load],
 ) -> None:
-    deployment.version = "7"
-    demand = describe_load_machine(project, runner)
     assert this.loadtest("500", "60")
     assert json.loads(demand.read_text()) == {"machines_in_demand": ["loadtest"]}
     order = ["apply", "incus start loadtest", "playbook playbooks/loadtest.yml"]
@@ -377,17 +377,15 @@ def test_loadtest_says_where_its_machine_is_to_be_described(
     assert counted == []
 
 
+@pytest.mark.usefixtures("demand")
 @pytest.mark.parametrize("short", [True, False])
 def test_study_measures_and_writes_its_page(
     this: Verbs,
-    deployment: Deployment,
     runner: FakeRunner,
     project: Project,
     monkeypatch: pytest.MonkeyPatch,
     short: bool,
 ) -> None:
-    deployment.version = "7"
-    describe_load_machine(project, runner)
     measured: list[Path] = []
     monkeypatch.setattr(Study, "run", lambda self: measured.append(self._folder))
     page_environment = Environment(project.environments / "page")
@@ -399,21 +397,18 @@ def test_study_measures_and_writes_its_page(
     assert runner.commands[-1] == (f"{page_environment.python} -m scaling_report {results} {page}")
 
 
+@pytest.mark.usefixtures("demand")
 @pytest.mark.parametrize(
     ("short", "under_way", "kept"), [(True, True, True), (True, False, False), (False, False, True)]
 )
 def test_study_begins_anew_only_what_was_tried_and_has_ended(
     this: Verbs,
-    deployment: Deployment,
-    runner: FakeRunner,
     project: Project,
     monkeypatch: pytest.MonkeyPatch,
     short: bool,
     under_way: bool,
     kept: bool,
 ) -> None:
-    deployment.version = "7"
-    describe_load_machine(project, runner)
     point = (project.short_study if short else project.study) / "point.json"
     point.parent.mkdir(parents=True)
     point.touch()
