@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from control.errors import ControlError
+from control.incus import STORAGE_POOL, STORAGE_POOL_FOLDER
 from control.project import Network, Project
 from control.runner import CA_BUNDLE
 
@@ -29,16 +30,18 @@ class Demand:
     Attributes:
         memory: bytes.
         disk: bytes.
+        pool: bytes of Incus's storage pool, if there is one already.
     """
 
     memory: int
     disk: int
+    pool: int
 
 
 # The machine takes up to 10 GiB for inference and 6 GiB for the rest, most of it only under load.
-FIRST_DEPLOYMENT = Demand(memory=12 * GIB, disk=30 * GIB)
+FIRST_DEPLOYMENT = Demand(memory=12 * GIB, disk=30 * GIB, pool=20 * GIB)
 # What the platform needs is taken already; this much is left for building and for the tools.
-LATER_DEPLOYMENT = Demand(memory=1 * GIB, disk=5 * GIB)
+LATER_DEPLOYMENT = Demand(memory=1 * GIB, disk=5 * GIB, pool=5 * GIB)
 
 
 @dataclass(frozen=True)
@@ -66,6 +69,7 @@ class Host:
         cores: processors this process may use.
         available_memory: bytes that can be had without swapping.
         free_disk: free bytes where Incus keeps its machines.
+        free_pool: free bytes of its storage pool, None where there is none yet.
         routes: the routing table.
         name_server_everywhere: whether a program holds port 53 on every address.
         has_apt: whether packages come from apt.
@@ -77,6 +81,7 @@ class Host:
     cores: int
     available_memory: int
     free_disk: int
+    free_pool: int | None
     routes: list[Route]
     name_server_everywhere: bool
     has_apt: bool
@@ -91,6 +96,9 @@ def read_host() -> Host:
         cores=len(os.sched_getaffinity(0)),
         available_memory=parse_available_memory(Path("/proc/meminfo").read_text()),
         free_disk=shutil.disk_usage(_DATA_FOLDER).free,
+        free_pool=(
+            shutil.disk_usage(STORAGE_POOL_FOLDER).free if STORAGE_POOL_FOLDER.is_dir() else None
+        ),
         routes=parse_routes(Path("/proc/net/route").read_text()),
         name_server_everywhere=listens_everywhere(Path("/proc/net/udp").read_text(), _DNS_PORT),
         has_apt=shutil.which("apt-get") is not None,
@@ -145,6 +153,12 @@ def _problems(host: Host, network: Network, demand: Demand) -> Iterator[str]:
         yield (
             f"{host.free_disk / GIB:.1f} GiB of disk free in {_DATA_FOLDER} of the "
             f"{demand.disk / GIB:.0f} GiB needed: remove files there."
+        )
+    if host.free_pool is not None and host.free_pool < demand.pool:
+        yield (
+            f"{host.free_pool / GIB:.1f} GiB free in Incus's storage pool of the "
+            f"{demand.pool / GIB:.0f} GiB needed: remove machines that nobody needs "
+            f"(`incus list`), or make it larger (`incus storage set {STORAGE_POOL} size=...`)."
         )
     for route in host.routes:
         if _takes(route, network):

@@ -22,6 +22,7 @@ BASE_PACKAGES = (
     "attr",
     "acl",
     "uidmap",
+    "btrfs-progs",
 )
 INCUS_PACKAGES = ("incus", "incus-client")
 GO_PACKAGES = ("golang-go",)

@@ -9,7 +9,8 @@ variable "machines" {
     - cpus: number of processors, null for all of the host's.
     - memory: upper bound, such as `20GiB`.
     - disk: size of the root disk, such as `60GiB`, null for what the storage pool gives.
-      The pool that `make up` creates is a plain directory and can bound virtual machines only.
+      The pool that `make up` creates bounds every machine; where it is a plain directory, as the host
+      has no btrfs, it can bound virtual machines only.
     - user: login with sudo rights that Ansible uses.
     - ssh_private_key_file: for `existing` machines only, the key for that login.
     - on_demand: whether the machine is made only once `machines_in_demand` names it.

@@ -31,6 +31,7 @@ def good() -> Host:
         cores=2,
         available_memory=16 * GIB,
         free_disk=80 * GIB,
+        free_pool=None,
         routes=host.parse_routes(ROUTES),
         name_server_everywhere=False,
         has_apt=True,
@@ -60,6 +61,7 @@ def test_every_problem_is_listed_at_once(good: Host, network: Network) -> None:
         cores=1,
         available_memory=3 * GIB,
         free_disk=9 * GIB,
+        free_pool=19 * GIB,
         name_server_everywhere=True,
         has_apt=False,
         has_ca_bundle=False,
@@ -67,13 +69,18 @@ def test_every_problem_is_listed_at_once(good: Host, network: Network) -> None:
     with pytest.raises(ControlError) as failed:
         host.check(bad, network, FIRST_DEPLOYMENT)
     message = str(failed.value)
-    assert message.count("\n  - ") == 7
-    for part in ("sudo make up", "ca-certificates", "3.0 GiB of memory", "9.0 GiB of disk"):
+    assert message.count("\n  - ") == 8
+    for part in (
+        *("sudo make up", "ca-certificates", "3.0 GiB of memory", "9.0 GiB of disk"),
+        *("19.0 GiB free in Incus's storage pool", "incus storage set default"),
+    ):
         assert part in message
 
 
 def test_less_is_asked_once_the_platform_is_there(good: Host, project: Project) -> None:
-    busy = dataclasses.replace(good, available_memory=5 * GIB, free_disk=12 * GIB)
+    busy = dataclasses.replace(
+        good, available_memory=5 * GIB, free_disk=12 * GIB, free_pool=6 * GIB
+    )
     assert host.demand_of(project) == FIRST_DEPLOYMENT
     state = project.terraform / "terraform.tfstate"
     state.write_text(json.dumps({"resources": []}))

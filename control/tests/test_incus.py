@@ -4,6 +4,7 @@ import signal
 import subprocess
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -31,6 +32,8 @@ def make(runner: FakeRunner, screen: Screen, tmp_path: Path, *daemons: Path) -> 
         daemon_paths=daemons,
         daemon_log=tmp_path / "log" / "incusd.log",
         systemd=tmp_path / "systemd",
+        data_folder=tmp_path,
+        loop_devices=tmp_path / "loop-control",
     )
 
 
@@ -61,13 +64,22 @@ def test_running_and_initialised_is_left_alone(
     assert changes(runner) == []
 
 
+def fresh(runner: FakeRunner, *storage_drivers: str) -> None:
+    drivers = [{"Name": driver} for driver in storage_drivers]
+    runner.replies |= {
+        "incus query /1.0": json.dumps({"environment": {"storage_supported_drivers": drivers}}),
+        "incus query /1.0/networks/br9": NOT_FOUND,
+        "incus query /1.0/storage-pools/default": NOT_FOUND,
+        "incus query /1.0/profiles/default": '{"devices": {}}',
+    }
+
+
 def test_fresh_incus_gets_bridge_pool_and_profile(
     this: Incus, runner: FakeRunner, project: Project
 ) -> None:
-    runner.replies["incus query /1.0/networks/br9"] = NOT_FOUND
-    runner.replies["incus query /1.0/storage-pools/default"] = NOT_FOUND
-    runner.replies["incus query /1.0/profiles/default"] = '{"devices": {}}'
+    fresh(runner, "dir", "btrfs")
     this.ensure_initialised(project.network())
+    # Without loop devices there is no other pool than a folder.
     assert changes(runner) == [
         "incus network create br9 --type=bridge ipv4.address=10.9.8.1/24 ipv4.nat=true "
         "ipv6.address=none",
@@ -75,6 +87,23 @@ def test_fresh_incus_gets_bridge_pool_and_profile(
         "incus profile device add default root disk path=/ pool=default",
         "incus profile device add default eth0 nic name=eth0 network=br9",
     ]
+
+
+@pytest.mark.parametrize("drivers", [("dir",), ("dir", "btrfs")])
+def test_the_pool_is_of_btrfs_where_the_host_has_it(
+    this: Incus,
+    runner: FakeRunner,
+    project: Project,
+    tmp_path: Path,
+    drivers: tuple[str, ...],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    fresh(runner, *drivers)
+    (tmp_path / "loop-control").touch()
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=40 * 2**30 + 1))
+    this.ensure_initialised(project.network())
+    kind = "btrfs size=32GiB" if "btrfs" in drivers else "dir"
+    assert f"incus storage create default {kind}" in changes(runner)
 
 
 @pytest.mark.parametrize(

@@ -27,6 +27,7 @@ HOST = Host(
     cores=2,
     available_memory=16 * GIB,
     free_disk=80 * GIB,
+    free_pool=None,
     routes=[],
     name_server_everywhere=False,
     has_apt=True,
