@@ -29,6 +29,8 @@ _BEFORE_WRONG, _AFTER_WRONG = 3, 9
 _WENT_WRONG = re.compile(r"^\s*fatal: |^E   ")
 # What `molecule/conftest.py` prints at the end of each variant.
 _ASSERTIONS = re.compile(r"(\d+) assertions held")
+# What the scenarios say in their `molecule.yml` that start from nothing but Debian.
+_ON_A_BARE_MACHINE = "begins_on_a_bare_machine: true"
 
 
 @dataclass(frozen=True)
@@ -193,8 +195,8 @@ class Suite:
                 "roles",
                 "each Ansible role on a machine of its own, with Molecule",
                 "26 minutes after the platform's layer; alone, the images are built first",
-                # Each waits for its machine about half of the time.
-                2,
+                # Each waits for its machine a good part of the time.
+                (os.cpu_count() or 1) + 1,
                 self._roles,
             ),
         ]
@@ -407,17 +409,27 @@ class Suite:
             "MOLECULE_COMMAND_BORDERS": "false",
             **({} if self._console.colour else {"NO_COLOR": "1"}),
         }
-        scenarios = (self._project.root / "molecule").glob("*/molecule.yml")
-        # Those that need other roles' services take longest: none is to run alone at the end.
-        for scenario in sorted(
-            (path.parent for path in scenarios),
-            key=lambda folder: (not (folder / "prepare.yml").exists(), folder.name),
-        ):
+        for scenario in self._scenarios():
             yield Check(
                 f"molecule: {scenario.name}",
                 ([control.programs / "molecule", "test", "--scenario-name", scenario.name],),
                 env=env,
             )
+
+    def _scenarios(self) -> list[Path]:
+        """The scenarios' folders, in the order that keeps all processors at work."""
+        files = (self._project.root / "molecule").glob("*/molecule.yml")
+        # Those that need other roles' services take longest: none is to run alone at the end.
+        longest_first = sorted(
+            (file.parent for file in files),
+            key=lambda folder: (not (folder / "prepare.yml").exists(), folder.name),
+        )
+        bare, prepared = [], []
+        for folder in longest_first:
+            says = (folder / "molecule.yml").read_text()
+            (bare if _ON_A_BARE_MACHINE in says else prepared).append(folder)
+        # The first makes the machine that all its like start from; the bare ones need none meanwhile.
+        return prepared[:1] + bare + prepared[1:]
 
     def _platform(self) -> Iterator[Check]:
         control = self._environments.ensure_control()

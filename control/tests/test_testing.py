@@ -146,13 +146,25 @@ def test_tells_again_where_it_went_wrong_and_how_it_ended(
     assert "after 30" not in again
 
 
-def test_roles_that_need_others_services_come_first(tests: Suite, project: Project) -> None:
-    for role, file in (("webserver", "prepare.yml"), ("webserver", "molecule.yml")):
-        path = project.root / "molecule" / role / file
+def test_bare_machines_are_tested_while_the_prepared_one_is_made(
+    tests: Suite, project: Project
+) -> None:
+    for file, text in {
+        "webserver/prepare.yml": "",
+        "webserver/molecule.yml": "",
+        "worker/prepare.yml": "",
+        "worker/molecule.yml": "",
+        "disk/molecule.yml": "begins_on_a_bare_machine: true\n",
+    }.items():
+        path = project.root / "molecule" / file
         path.parent.mkdir(exist_ok=True)
-        path.touch()
+        path.write_text(text)
     roles = next(layer for layer in tests.layers() if layer.name == "roles")
-    assert [check.title for check in roles.checks()] == ["molecule: webserver", "molecule: redis"]
+    assert [check.title for check in roles.checks()] == [
+        *("molecule: webserver", "molecule: disk"),
+        # Of the others, those first that need other roles' services, which takes longest.
+        *("molecule: worker", "molecule: redis"),
+    ]
 
 
 def test_nothing_to_run_is_no_success(tests: Suite, screen: Screen, project: Project) -> None:

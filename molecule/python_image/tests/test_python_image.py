@@ -31,6 +31,11 @@ def test_has_debians_python(machine: Machine, reference: str) -> None:
     assert inside(machine, reference, "python3", "--version").startswith("Python 3.13.")
 
 
+def test_keeps_nothing_of_the_packages_installation(machine: Machine, reference: str) -> None:
+    kept = inside(machine, reference, "du", "-sk", "/var/cache/apt", "/var/lib/apt/lists")
+    assert sum(int(line.split()[0]) for line in kept.splitlines()) < 100
+
+
 def test_has_the_pinned_installer(machine: Machine, reference: str) -> None:
     version = PINNED.read_text().strip().replace("==", " ")
     assert inside(machine, reference, "/opt/uv/bin/uv", "--version").startswith(version)
