@@ -428,7 +428,7 @@ class Suite:
         for folder in longest_first:
             says = (folder / "molecule.yml").read_text()
             (bare if _ON_A_BARE_MACHINE in says else prepared).append(folder)
-        # The first makes the machine that all its like start from; the bare ones need none meanwhile.
+        # The first makes the machine that all its like start from; bare ones need none meanwhile.
         return prepared[:1] + bare + prepared[1:]
 
     def _platform(self) -> Iterator[Check]:

@@ -35,7 +35,7 @@ def test_the_tag_names_the_release_and_the_recipe(reference: str) -> None:
 def test_is_debian_13_and_small(machine: Machine, reference: str) -> None:
     assert "VERSION_CODENAME=trixie" in inside(machine, reference, "cat /etc/os-release")
     size = machine.run("docker", "image", "inspect", "--format", "{{.Size}}", reference)
-    assert int(size) < 160_000_000
+    assert int(size) < 110_000_000
     manuals = inside(machine, reference, "find /usr/share/man -type f 2>/dev/null | wc -l")
     assert manuals.strip() == "0"
 
