@@ -424,7 +424,8 @@ class Suite:
             (file.parent for file in files),
             key=lambda folder: (not (folder / "prepare.yml").exists(), folder.name),
         )
-        bare, prepared = [], []
+        bare: list[Path] = []
+        prepared: list[Path] = []
         for folder in longest_first:
             says = (folder / "molecule.yml").read_text()
             (bare if _ON_A_BARE_MACHINE in says else prepared).append(folder)
