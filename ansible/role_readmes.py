@@ -19,7 +19,7 @@ ROLES = REPOSITORY / "roles"
 SCENARIOS = REPOSITORY / "molecule"
 
 # What only Molecule needs.
-_TEST_VARIABLES = {"image_archive_directory"}
+_TEST_VARIABLES = {"image_archive_directory", "begins_on_a_bare_machine"}
 _TEST_FOLDERS = (
     "${MOLECULE_SCENARIO_DIRECTORY}",
     "${MOLECULE_PROJECT_DIRECTORY}/.deployment/molecule/certificates",
