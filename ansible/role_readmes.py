@@ -19,7 +19,9 @@ ROLES = REPOSITORY / "roles"
 SCENARIOS = REPOSITORY / "molecule"
 
 # What only Molecule needs.
-_TEST_VARIABLES = {"image_archive_directory", "begins_on_a_bare_machine"}
+_TEST_VARIABLES = {"image_archive_directory"}
+# What a scenario tells the playbook that makes its machine, and no role.
+_MACHINE_VARIABLES = {"begins_on_a_bare_machine"}
 _TEST_FOLDERS = (
     "${MOLECULE_SCENARIO_DIRECTORY}",
     "${MOLECULE_PROJECT_DIRECTORY}/.deployment/molecule/certificates",
@@ -50,8 +52,8 @@ def scenario_variables(role: str) -> dict[str, Any]:
     """The variables that a role's Molecule scenario gives it."""
     scenario = yaml.safe_load((SCENARIOS / role / "molecule.yml").read_text())
     inventory = scenario.get("provisioner", {}).get("inventory", {})
-    variables: dict[str, Any] = inventory.get("group_vars", {}).get("all", {})
-    return variables
+    given: dict[str, Any] = inventory.get("group_vars", {}).get("all", {})
+    return {name: value for name, value in given.items() if name not in _MACHINE_VARIABLES}
 
 
 def readme(role: str) -> str:
