@@ -13,7 +13,7 @@ from control.console import Console
 from control.errors import ControlError
 from control.guard import SYSTEMD_RUNS
 from control.project import Network
-from control.runner import Runner, child_environment
+from control.runner import CommandError, Runner, child_environment
 
 # Debian and Ubuntu put the daemon into the first, its maker's own packages into the second.
 DAEMON_PATHS = (Path("/usr/libexec/incus/incusd"), Path("/opt/incus/bin/incusd"))
@@ -100,22 +100,30 @@ class Incus:
         """
         self._ensure_bridge(network)
         if self._query(f"/1.0/storage-pools/{STORAGE_POOL}") is None:
-            self._change("storage", "create", STORAGE_POOL, *self._pool_kind())
+            self._make_pool()
         self._ensure_profile(network)
 
-    def _pool_kind(self) -> tuple[str, ...]:
-        """The driver of a new storage pool and its options.
+    def _make_pool(self) -> None:
+        """Make a storage pool of btrfs where the host can, otherwise a plain folder.
 
         With btrfs a machine is made in a moment, as a copy that shares its files with its image,
         and its disk can be bounded. It needs the kernel's support, its tools and a loop device; a
         plain folder needs nothing.
         """
+        if self._has_btrfs():
+            bytes_in_all = int(shutil.disk_usage(self._data_folder).free * _POOL_SHARE)
+            size = f"size={bytes_in_all // 2**30}GiB"
+            try:
+                self._change("storage", "create", STORAGE_POOL, "btrfs", size)
+                return
+            except CommandError as error:
+                self._console.say(f"    no pool of btrfs: {error}")
+        self._change("storage", "create", STORAGE_POOL, "dir")
+
+    def _has_btrfs(self) -> bool:
         server = self._query("/1.0") or {}
         drivers = server.get("environment", {}).get("storage_supported_drivers", [])
-        if not self._loop_devices.exists() or "btrfs" not in {one["Name"] for one in drivers}:
-            return ("dir",)
-        bytes_in_all = int(shutil.disk_usage(self._data_folder).free * _POOL_SHARE)
-        return ("btrfs", f"size={bytes_in_all // 2**30}GiB")
+        return self._loop_devices.exists() and "btrfs" in {driver["Name"] for driver in drivers}
 
     def _ensure_bridge(self, network: Network) -> None:
         wanted = {

@@ -89,21 +89,34 @@ def test_fresh_incus_gets_bridge_pool_and_profile(
     ]
 
 
-@pytest.mark.parametrize("drivers", [("dir",), ("dir", "btrfs")])
-def test_the_pool_is_of_btrfs_where_the_host_has_it(
+@pytest.mark.parametrize("works", [True, False])
+def test_the_pool_is_of_btrfs_where_the_host_can(
     this: Incus,
     runner: FakeRunner,
     project: Project,
     tmp_path: Path,
-    drivers: tuple[str, ...],
+    works: bool,
     monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    fresh(runner, "dir", "btrfs")
+    (tmp_path / "loop-control").touch()
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=40 * 2**30 + 1))
+    if not works:
+        runner.replies["incus storage create default btrfs"] = Completed(1, "", "no loop device")
+    this.ensure_initialised(project.network())
+    tried = [change for change in changes(runner) if "storage" in change]
+    assert tried[0] == "incus storage create default btrfs size=32GiB"
+    assert tried[1:] == ([] if works else ["incus storage create default dir"])
+
+
+@pytest.mark.parametrize("drivers", [["dir"], []])
+def test_the_pool_is_a_folder_where_incus_knows_no_btrfs(
+    this: Incus, runner: FakeRunner, project: Project, tmp_path: Path, drivers: list[str]
 ) -> None:
     fresh(runner, *drivers)
     (tmp_path / "loop-control").touch()
-    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=40 * 2**30 + 1))
     this.ensure_initialised(project.network())
-    kind = "btrfs size=32GiB" if "btrfs" in drivers else "dir"
-    assert f"incus storage create default {kind}" in changes(runner)
+    assert "incus storage create default dir" in changes(runner)
 
 
 @pytest.mark.parametrize(
