@@ -175,7 +175,7 @@ def platform() -> Iterator[Platform]:
         print("\nthe deployment was there before these tests; it stays")
         return
     playbook = "PATH=$PWD/../.venvs/control/bin:$PATH ansible-playbook"
-    kept = run(f"{playbook} ../molecule/shared/keep_images.yml", folder=REPOSITORY / "ansible")
+    kept = run(f"{playbook} playbooks/keep_images.yml", folder=REPOSITORY / "ansible")
     assert kept.status == 0, "the images could not be kept for the scenarios of the roles"
     gone = run("make destroy CONFIRM=yes")
     assert gone.status == 0, "make destroy failed; its output says why"
