@@ -174,12 +174,14 @@ class Suite:
 
     def layers(self) -> list[Layer]:
         """The layers, in the order they run in."""
+        # One more than processors: each waits a good part of its time, for a server or a machine.
+        at_once = (os.cpu_count() or 1) + 1
         return [
             Layer(
                 "quick",
                 "style, types, syntax and unit tests of every part; no machine is needed",
                 "3 minutes, and one more the first time, to make the environments",
-                os.cpu_count() or 1,
+                at_once,
                 self._quick,
             ),
             # Before the roles: what it builds from nothing, their scenarios take from an archive.
@@ -195,8 +197,7 @@ class Suite:
                 "roles",
                 "each Ansible role on a machine of its own, with Molecule",
                 "26 minutes after the platform's layer; alone, the images are built first",
-                # Each waits for its machine a good part of the time.
-                (os.cpu_count() or 1) + 1,
+                at_once,
                 self._roles,
             ),
         ]
@@ -321,8 +322,8 @@ class Suite:
                 ([python, "-m", "pytest", "-q", *package.tests],),
                 package.folder,
             )
-        yield from self._python_types(control, environments)
         yield from self._ansible_checks(control)
+        yield from self._python_types(control, environments)
         yield from self._python_style(control)
         yield from self._terraform_checks()
 
@@ -351,8 +352,6 @@ class Suite:
 
     def _ansible_checks(self, control: Environment) -> Iterator[Check]:
         env = {"PATH": tools_path([control.programs, self._project.tools])}
-        yamllint = control.programs / "yamllint"
-        yield Check("yamllint", ([yamllint, "--strict", *self._folders()],))
         yield Check(
             "ansible-lint",
             (
@@ -363,6 +362,8 @@ class Suite:
             ),
             env=env,
         )
+        yamllint = control.programs / "yamllint"
+        yield Check("yamllint", ([yamllint, "--strict", *self._folders()],))
         yield Check(
             "ansible-playbook --syntax-check",
             (
