@@ -189,14 +189,14 @@ class Suite:
                 "platform",
                 "the whole platform: deployment, second deployment, DAGs, every page in a browser, "
                 "scaling, faults, restart",
-                "36 minutes where nothing is deployed yet, 23 otherwise",
+                "31 minutes where nothing is deployed yet, 20 otherwise",
                 1,
                 self._platform,
             ),
             Layer(
                 "roles",
                 "each Ansible role on a machine of its own, with Molecule",
-                "26 minutes after the platform's layer; alone, the images are built first",
+                "20 minutes after the platform's layer; alone, the images are built first",
                 at_once,
                 self._roles,
             ),
