@@ -153,8 +153,12 @@ def predict(session: Any, inputs: Floats) -> Ints:
 def to_onnx(estimator: Estimator) -> ModelProto:
     """Write the derived columns and the trees as one ONNX graph."""
     make: Any = helper
-    nodes, constants = features.onnx_nodes(INPUT_NAME, "derived_features")
-    nodes.append(_trees_node(estimator, "derived_features", (OUTPUT_NAME, "probabilities")))
+    nodes, constants = features.onnx_nodes(INPUT_NAME, "columns")
+    nodes += [
+        make.make_node("Neg", ["columns"], ["negated"]),
+        make.make_node("Concat", ["columns", "negated"], ["both_signs"], axis=1),
+        _trees_node(estimator, "both_signs", (OUTPUT_NAME, "probabilities")),
+    ]
     graph = make.make_graph(
         nodes,
         "covertype",
@@ -184,6 +188,7 @@ class _Tree:
         right: int64 [nodes], where the others go.
         feature: int64 [nodes], the column compared.
         threshold: float64 [nodes].
+        rows: int64 [nodes], how many of the rows that it was fitted to came by.
         vote_nodes: int64 [votes], the leaf that votes.
         vote_classes: int64 [votes], the class it votes for.
         vote_weights: float64 [votes].
@@ -193,6 +198,7 @@ class _Tree:
     right: Ints
     feature: Ints
     threshold: NDArray[np.float64]
+    rows: Ints
     vote_nodes: Ints
     vote_classes: Ints
     vote_weights: NDArray[np.float64]
@@ -218,6 +224,7 @@ def _forest_tree(tree: Any, classes: Ints, trees: int) -> _Tree:
         right=tree.children_right,
         feature=tree.feature,
         threshold=tree.threshold,
+        rows=tree.n_node_samples,
         vote_nodes=nodes,
         vote_classes=classes[positions],
         vote_weights=shares[nodes, positions] / trees,
@@ -232,6 +239,7 @@ def _boosted_tree(nodes: Any, class_number: int) -> _Tree:
         right=nodes["right"].astype(np.int64),
         feature=nodes["feature_idx"].astype(np.int64),
         threshold=nodes["num_threshold"],
+        rows=nodes["count"].astype(np.int64),
         vote_nodes=leaves,
         vote_classes=np.full(len(leaves), class_number, dtype=np.int64),
         vote_weights=nodes["value"][leaves],
@@ -239,6 +247,16 @@ def _boosted_tree(nodes: Any, class_number: int) -> _Tree:
 
 
 def _trees_node(estimator: Estimator, source: str, outputs: tuple[str, str]) -> NodeProto:
+    """The trees, on columns that come twice: as they are, then with their signs turned.
+
+    ONNX Runtime puts the node where a row goes that does not fulfil the comparison right behind the
+    one that compares. Four rows in five take the same branch at a node: where that is the branch of
+    those that fulfil it, the comparison is turned round. Most steps then lead to memory that is on
+    its way already, and the processor guesses most of them rightly. Measured with 51 extra-trees of
+    952,547 nodes, on real rows: one row takes 0.78 and 16 rows 0.66 of the time that they take in
+    scikit-learn's order. All nodes compare alike, since ONNX Runtime is a third slower where they
+    do not: that is why the sign is the column's.
+    """
     boosted = isinstance(estimator, HistGradientBoostingClassifier)
     node = NodeProto(
         op_type="TreeEnsembleClassifier",
@@ -252,21 +270,24 @@ def _trees_node(estimator: Estimator, source: str, outputs: tuple[str, str]) -> 
     modes = _attribute(node, "nodes_modes", AttributeProto.STRINGS)
     for number, tree in enumerate(_trees(estimator)):
         leaf = tree.left < 0
+        turned = ~leaf & (tree.rows[tree.left] > tree.rows[tree.right])
         count = len(leaf)
         modes.strings.extend(np.where(leaf, b"LEAF", b"BRANCH_LEQ").tolist())
         for name, values in (
             ("nodes_treeids", np.full(count, number)),
             ("nodes_nodeids", np.arange(count)),
-            ("nodes_featureids", np.where(leaf, 0, tree.feature)),
-            ("nodes_truenodeids", np.where(leaf, 0, tree.left)),
-            ("nodes_falsenodeids", np.where(leaf, 0, tree.right)),
+            ("nodes_featureids", np.where(leaf, 0, tree.feature + turned * len(features.NAMES))),
+            ("nodes_truenodeids", np.where(leaf, 0, np.where(turned, tree.right, tree.left))),
+            ("nodes_falsenodeids", np.where(leaf, 0, np.where(turned, tree.left, tree.right))),
             ("class_treeids", np.full(len(tree.vote_nodes), number)),
             ("class_nodeids", tree.vote_nodes),
             ("class_ids", tree.vote_classes),
         ):
             ints.setdefault(name, []).append(values)
-        thresholds = np.where(leaf, 0.0, tree.threshold)
-        floats.setdefault("nodes_values", []).append(_round_down(thresholds))
+        thresholds = _round_down(np.where(leaf, 0.0, tree.threshold))
+        # Above the threshold, in float32, is at least the next number.
+        at_least = -np.nextafter(thresholds, np.float32(np.inf))
+        floats.setdefault("nodes_values", []).append(np.where(turned, at_least, thresholds))
         floats.setdefault("class_weights", []).append(tree.vote_weights.astype(np.float32))
     for name, parts in ints.items():
         _extend(_attribute(node, name, AttributeProto.INTS).ints, parts)

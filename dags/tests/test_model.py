@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from onnx import helper
 
 from conftest import GOOD
 from covertype import behaviour, features
@@ -67,22 +68,47 @@ def test_quality_and_agreement(
     assert figures["macro_f1"] > 0.58
 
 
-def test_agreement_where_values_lie_on_thresholds(
-    rows: Rows, trained: Callable[[str], Trained]
-) -> None:
+def test_agreement_where_values_lie_on_thresholds(parts: Split) -> None:
     """Rows whose values are exactly a tree's float64 thresholds, rounded either way."""
-    estimator, model = trained("extra_trees")
-    session = open_session(model.content)
+    # A tree that votes alone: no other hides a wrong turn.
+    one = replace(GOOD, params={**GOOD.params, "n_estimators": 1})
+    estimator = fit(one, parts.fit, threads=1)
+    session = open_session(to_onnx(estimator).SerializeToString())
     tree = estimator.estimators_[0].tree_
-    on_inputs = (tree.children_left >= 0) & (tree.feature < len(INPUTS))
-    rounded = tree.threshold[on_inputs].astype(np.float32)
-    positions = tree.feature[on_inputs]
-    probes = np.repeat(rows.features[:1], 2 * len(rounded), axis=0)
-    index = np.arange(len(rounded))
-    probes[index, positions] = rounded
-    probes[index + len(rounded), positions] = np.nextafter(rounded, np.float32(np.inf))
+    compares = np.flatnonzero((tree.children_left >= 0) & (tree.feature < len(INPUTS)))
+    # For each node that compares an input, a row that comes by.
+    came_by = tree.decision_path(features.derive(parts.fit.features)).tocsc()
+    chosen = came_by.indices[came_by.indptr[compares]]
+    rounded = tree.threshold[compares].astype(np.float32)
+    above, below = (np.nextafter(rounded, np.float32(end)) for end in (np.inf, -np.inf))
+    probes = np.tile(parts.fit.features[chosen], (3, 1))
+    index = np.arange(len(probes))
+    probes[index, np.tile(tree.feature[compares], 3)] = np.concatenate([below, rounded, above])
     expected = estimator.predict(features.derive(probes))
-    assert np.mean(predict(session, probes) == expected) >= export_module.MIN_AGREEMENT
+    assert np.array_equal(predict(session, probes), expected)
+    # Both branches of the nodes were taken.
+    thirds = expected.reshape(3, -1)
+    assert np.mean(thirds[0] != thirds[2]) > 0.1
+
+
+@pytest.mark.parametrize("family", ["extra_trees", "hist_gradient_boosting"])
+def test_where_most_rows_go_comes_next(trained: Callable[[str], Trained], family: str) -> None:
+    """ONNX Runtime puts the node for rows that do not fulfil a comparison behind that one."""
+    estimator, model = trained(family)
+    if family == "extra_trees":
+        counts = [member.tree_.n_node_samples for member in estimator.estimators_]
+    else:
+        counts = [tree.nodes["count"] for trees in estimator._predictors for tree in trees]
+    rows = np.concatenate(counts).astype(np.int64)
+    attributes = model.proto.graph.node[-1].attribute
+    node = {one.name: helper.get_attribute_value(one) for one in attributes}
+    trees = np.array(node["nodes_treeids"])
+    root = np.searchsorted(trees, trees)
+    inner = np.array(node["nodes_modes"]) == b"BRANCH_LEQ"
+    behind = rows[(root + node["nodes_falsenodeids"])[inner]]
+    elsewhere = rows[(root + node["nodes_truenodeids"])[inner]]
+    assert (behind >= elsewhere).all()
+    assert behind.sum() > 0.6 * rows[inner].sum()
 
 
 def test_graph_keeps_the_contract_with_the_inference_api(best: Any) -> None:
