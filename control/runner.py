@@ -112,13 +112,16 @@ def child_environment(env: Mapping[str, str] | None = None) -> dict[str, str]:
     """This process's environment as other programs should see it, with additions.
 
     Their messages are in English, their output is not held back, system programs are found
-    (a plain user's PATH lacks sbin), and what downloads trusts the host's own certificates.
+    (a plain user's PATH lacks sbin), what downloads trusts the host's own certificates, and
+    libraries tell their makers nothing.
     """
     result = dict(os.environ)
     for name in _NOT_HANDED_ON:
         result.pop(name, None)
     result["LC_ALL"] = "C.UTF-8"
     result["PYTHONUNBUFFERED"] = "1"
+    result["ORT_DISABLE_TELEMETRY"] = "1"
+    result["MLFLOW_DISABLE_TELEMETRY"] = "true"
     folders = result.get("PATH", "").split(os.pathsep)
     missing = [
         folder for folder in ("/usr/local/sbin", "/usr/sbin", "/sbin") if folder not in folders

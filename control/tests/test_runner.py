@@ -168,6 +168,7 @@ def test_environment_of_programs(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "PYTHONDONTWRITEBYTECODE" not in result
     assert result["PATH"] == "/bin:/usr/local/sbin:/usr/sbin:/sbin"
     assert result["LC_ALL"] == "C.UTF-8"
+    assert (result["ORT_DISABLE_TELEMETRY"], result["MLFLOW_DISABLE_TELEMETRY"]) == ("1", "true")
     assert result["EXTRA"] == "1"
 
 

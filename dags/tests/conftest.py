@@ -198,7 +198,6 @@ def mlflow_process(request: pytest.FixtureRequest) -> Iterator[MlflowProcess | N
         "MLFLOW_AUTH_CONFIG_PATH": str(config),
         "MLFLOW_FLASK_SERVER_SECRET_KEY": "for-tests-only",
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
-        "MLFLOW_DISABLE_TELEMETRY": "true",
     }
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(

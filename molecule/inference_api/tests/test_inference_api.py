@@ -51,5 +51,12 @@ def test_each_has_a_long_queue_of_its_own(machine: Machine, replica: str) -> Non
 
 
 @pytest.mark.parametrize("replica", REPLICAS)
+def test_what_it_logs_is_json(machine: Machine, replica: str) -> None:
+    lines = machine.shell(f"docker logs {replica} 2>&1").splitlines()
+    assert lines
+    assert all(json.loads(line)["message"] for line in lines)
+
+
+@pytest.mark.parametrize("replica", REPLICAS)
 def test_files(machine: Machine, replica: str) -> None:
     assert machine.mode(f"/srv/mlops/inference_api/{replica}") == ("0700", "10017", "10017")

@@ -49,6 +49,11 @@ def test_containers_write_no_byte_code(machine: Machine, reference: str) -> None
     assert path.startswith("PATH=/opt/venv/bin:")
 
 
+def test_libraries_tell_their_makers_nothing(machine: Machine, reference: str) -> None:
+    variables = inside(machine, reference, "env").splitlines()
+    assert {"ORT_DISABLE_TELEMETRY=1", "MLFLOW_DISABLE_TELEMETRY=true"} <= set(variables)
+
+
 def build(machine: Machine, reference: str, requirement: str) -> tuple[int, str]:
     """Build an image on top with one requirement, as the services do."""
     dockerfile = (
