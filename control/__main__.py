@@ -36,7 +36,7 @@ VERBS = (
     ("rollback", "put the version that was in production before there again", False),
     ("predict", "send the example to the inference API and print the answer", False),
     ("scale", "share the inference budget among REPLICAS=1..16 replicas", True),
-    ("benchmark", "measure how the inference API serves; takes about 20 minutes", False),
+    ("benchmark", "measure how the inference API serves; takes three quarters of an hour", False),
     ("loadtest", "have USERS=n clients ask the inference API for DURATION=seconds", True),
     ("study", "carry out the scaling study, or go on with it; FORM=short only tries it", True),
     ("down", "shut the machines down; their data stays, and `up` starts them again", True),

@@ -1,5 +1,6 @@
 import asyncio
 import os
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
@@ -60,6 +61,18 @@ def test_closed_loop_has_one_request_on_each_connection() -> None:
     assert load.per_second == pytest.approx(load.statuses[200] / load.seconds)
 
 
+def test_loads_one_after_the_other_count_together() -> None:
+    first = Load(
+        2.0, 3, Counter({200: 2}), Counter({"connection lost": 1}), [0.1, 0.2], latest=0.01
+    )
+    second = Load(1.0, 2, Counter({200: 1, 503: 1}), Counter(), [0.3], [0.4])
+    both = Load.of_all([first, second])
+    assert (both.per_second, both.due, both.failed) == (1.0, 5, 2)
+    assert both.milliseconds(1.0) == pytest.approx(300)
+    assert (both.slowest_milliseconds(), both.latest) == (400, 0.01)
+    assert len(first.latencies) == 2
+
+
 def test_open_loop_keeps_its_rate() -> None:
     async def measure() -> Load:
         async with server(lambda _: OK) as target:
@@ -79,6 +92,18 @@ def test_open_loop_does_not_wait_for_a_slow_server() -> None:
     assert load.due == pytest.approx(100, rel=0.4)
     assert load.statuses[200] == load.due
     assert load.milliseconds(0.01) >= 300
+
+
+def test_requests_wait_where_connections_are_too_few_and_their_waiting_counts() -> None:
+    async def measure() -> Load:
+        async with server(lambda _: OK, delay=0.1) as target:
+            # They answer 30 a second at most.
+            return await open_loop(target, 90.0, asyncio.sleep(1.0), warm_up=0.0, connections=3)
+
+    load = asyncio.run(measure())
+    assert load.due == pytest.approx(90, rel=0.4)
+    assert load.statuses[200] == load.due
+    assert load.milliseconds(0.9) >= 800
 
 
 def test_what_is_refused_and_what_is_lost_are_counted_apart() -> None:
