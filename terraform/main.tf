@@ -6,7 +6,7 @@ locals {
   created    = { for name, machine in local.machines : name => machine if machine.type != "existing" }
   containers = { for name, machine in local.created : name => machine if machine.type == "container" }
 
-  container_image = one(concat(module.machine_image[*].alias, var.container_image[*]))
+  container_image = one(concat(module.machine_image[*].image, [for alias in var.container_image[*] : { alias = alias, definition_directory = null }]))
 
   driver        = "${path.module}/driver/incus_machine.py"
   ssh_directory = "${abspath(var.deployment_directory)}/ssh"
@@ -49,7 +49,7 @@ module "machine" {
   memory          = each.value.memory
   disk            = each.value.disk
   user            = each.value.user
-  image           = each.value.type == "container" ? local.container_image : var.virtual_machine_image
+  image           = each.value.type == "container" ? local.container_image : { alias = var.virtual_machine_image, definition_directory = null }
   network         = local.network
   ssh_directory   = local.ssh_directory
   incus_directory = var.incus_directory

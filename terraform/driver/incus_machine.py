@@ -235,6 +235,10 @@ def machine_create(values: Input) -> None:
         say(f"removing {name}, which an interrupted run left half made")
         run("incus", "delete", "--force", name)
 
+    image = values["image"]
+    # The state may know of an image that was removed behind Terraform's back.
+    if image["definition_directory"] is not None:
+        image_create(image)
     public_key = private_key(values["ssh_directory"]).with_suffix(".pub").read_text().strip()
     options = {
         OWNER_KEY: OWNER_VALUE,
@@ -243,7 +247,7 @@ def machine_create(values: Input) -> None:
         **size_options(values),
         **(container_options() if values["type"] == "container" else {}),
     }
-    command = ["incus", "init", values["image"], name, "--network", values["bridge"]]
+    command = ["incus", "init", image["alias"], name, "--network", values["bridge"]]
     if values["type"] == "virtual-machine":
         command.append("--vm")
     for key, value in options.items():

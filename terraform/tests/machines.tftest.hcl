@@ -78,7 +78,7 @@ run "a_container_from_another_image" {
     container_image = "mine"
   }
   assert {
-    condition     = length(module.machine_image) == 0 && local.container_image == "mine"
+    condition     = length(module.machine_image) == 0 && local.container_image.alias == "mine"
     error_message = "an image that is there already is not made"
   }
 }

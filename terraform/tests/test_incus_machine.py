@@ -21,7 +21,7 @@ MACHINE = {
     "user": "mlops",
     "bridge": "incusbr0",
     "address": "10.43.101.202",
-    "image": "image",
+    "image": {"alias": "image", "definition_directory": None},
     "cpus": None,
     "memory": "20GiB",
     "disk": None,
@@ -72,6 +72,19 @@ def test_create_notes_the_identity_last(incus: Incus, tmp_path: Path) -> None:
     (init,) = (command for command in ran if command[:2] == ("incus", "init"))
     assert "eth0,ipv4.address=10.43.101.202" in init
     assert "limits.memory=20GiB" in init
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_create_builds_an_image_that_is_gone(
+    incus: Incus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, there: bool
+) -> None:
+    incus([])
+    built: list[str] = []
+    monkeypatch.setattr(driver, "image_exists", lambda alias: there)
+    monkeypatch.setattr(driver, "build_image", lambda directory, alias: built.append(alias))
+    image = {"alias": "image", "definition_directory": str(tmp_path)}
+    driver.machine_create(values(tmp_path) | {"image": image})
+    assert built == ([] if there else ["image"])
 
 
 def test_create_refuses_a_machine_that_is_not_in_the_state(incus: Incus, tmp_path: Path) -> None:

@@ -34,8 +34,8 @@ variable "user" {
 }
 
 variable "image" {
-  description = "Incus image that the machine is made from."
-  type        = string
+  description = "Incus image that the machine is made from; one with a definition is built if it is gone."
+  type        = object({ alias = string, definition_directory = optional(string) })
 }
 
 variable "network" {

@@ -36,7 +36,10 @@ resource "terraform_data" "image" {
   }
 }
 
-output "alias" {
-  description = "Name under which Incus knows the image."
-  value       = terraform_data.image.output.alias
+output "image" {
+  description = "Name under which Incus knows the image, and what it is made from."
+  value = {
+    alias                = terraform_data.image.output.alias
+    definition_directory = terraform_data.image.output.definition_directory
+  }
 }
