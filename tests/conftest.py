@@ -21,6 +21,7 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 collect_ignore = ["browser"]
 # The data API's.
 PLAIN_PORT = 80
+_LINES_THAT_TELL_WHY = 60
 EXAMPLE: dict[str, Any] = json.loads((REPOSITORY / "control" / "example.json").read_text())
 
 
@@ -162,7 +163,10 @@ def platform() -> Iterator[Platform]:
     was_there = bool(machines())
     others = incus_content()
     first_up = run("make up")
-    assert first_up.status == 0, "make up failed; its output says why"
+    if first_up.status != 0:
+        # No test has anything to look at then, and what went wrong stands last in the output.
+        why = "\n".join(first_up.output.splitlines()[-_LINES_THAT_TELL_WHY:])
+        pytest.exit(f"make up failed; the end of its output:\n{why}", returncode=1)
     machine = machines()["mlops"]
     login = [
         *("ssh", "-i", machine["ssh_private_key_file"]),
