@@ -313,7 +313,9 @@ class _OpenRun(_Run):
     ) -> None:
         super().__init__(target, observe)
         self._count = connections
-        self._idle: list[_Connection] = []
+        # The one that has been idle longest is next: a server hangs up on one that it never hears
+        # of, maybe at the very moment at which a request is on its way.
+        self._idle: deque[_Connection] = deque()
         self._waiting: deque[float] = deque()
         self._opening: set[asyncio.Task[None]] = set()
 
@@ -339,7 +341,7 @@ class _OpenRun(_Run):
     def due(self, due: float) -> None:
         """Send a request that is due now or was a moment ago."""
         while self._idle:
-            connection = self._idle.pop()
+            connection = self._idle.popleft()
             if connection.usable:
                 self.send(connection, due)
                 return

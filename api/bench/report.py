@@ -173,7 +173,7 @@ def _overload(overload: dict[str, Any]) -> str:
                 f"{load['slowest_ms']:.0f} ms "
                 f"({_verdict(load['slowest_ms'] <= _SLOWEST_AIM_MS, '2 s')})",
                 f"{load['statuses'].get('503', 0):,}",
-                str(unanswered),
+                f"{unanswered} ({_verdict(unanswered == 0, 'none')})",
                 f"{memory['before'] / _MIB:.0f} -> {memory['after'] / _MIB:.0f} MiB",
                 str(load["restarts"]),
             ]

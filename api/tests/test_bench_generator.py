@@ -13,8 +13,15 @@ REFUSED = b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\n\r\n"
 
 
 @asynccontextmanager
-async def server(reply: Callable[[int], bytes | None], delay: float = 0.0) -> AsyncIterator[Target]:
-    """A server that answers its nth request with `reply(n)`, or hangs up where that is None."""
+async def server(
+    reply: Callable[[int], bytes | None],
+    delay: float = 0.0,
+    seen: Counter[tuple[str, int]] | None = None,
+) -> AsyncIterator[Target]:
+    """A server that answers its nth request with `reply(n)`, or hangs up where that is None.
+
+    It counts in `seen` the requests of each connection.
+    """
     count = 0
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -26,6 +33,8 @@ async def server(reply: Callable[[int], bytes | None], delay: float = 0.0) -> As
                 assert await reader.readexactly(2) == b"[]"
                 answer = reply(count)
                 count += 1
+                if seen is not None:
+                    seen[writer.get_extra_info("peername")] += 1
                 if answer is None:
                     return
                 await asyncio.sleep(delay)
@@ -104,6 +113,19 @@ def test_requests_wait_where_connections_are_too_few_and_their_waiting_counts() 
     assert load.due == pytest.approx(90, rel=0.4)
     assert load.statuses[200] == load.due
     assert load.milliseconds(0.9) >= 800
+
+
+def test_no_connection_of_an_open_loop_is_left_idle() -> None:
+    seen: Counter[tuple[str, int]] = Counter()
+
+    async def measure() -> Load:
+        async with server(lambda _: OK, seen=seen) as target:
+            return await open_loop(target, 100.0, asyncio.sleep(1.0), warm_up=0.0, connections=5)
+
+    load = asyncio.run(measure())
+    assert sum(seen.values()) == load.due
+    assert len(seen) == 5
+    assert min(seen.values()) >= max(seen.values()) - 10
 
 
 def test_what_is_refused_and_what_is_lost_are_counted_apart() -> None:
