@@ -2,7 +2,9 @@
 
 Requests that arrive in the same turn of the event loop share one call of ONNX Runtime, which
 costs less for each the more they are; under light load a request is alone and waits for nobody.
-Where the queue is so long that a request would wait too long, it is refused at once.
+A request that has waited too long when its turn comes is refused. It keeps its place until then:
+refusing at once would make room for the next one to be refused, and where a replica is slower than
+whoever limits its requests (nginx) expects, it would soon do nothing else.
 """
 
 import asyncio
@@ -22,12 +24,6 @@ RETRY_AFTER_SECONDS = 1
 # What a turn takes at most, so that other requests (is the replica alive?) get theirs.
 _TURN_REQUESTS = 32
 _TURN_BYTES = 65536
-# The cost of a request is taken to grow with its body; this much it costs in any case.
-_REQUEST_BYTES = 512
-# Until there are measurements: slow, as a replica with an eighth of a core is.
-_FIRST_SECONDS_PER_BYTE = 1e-6
-# Weight of what was measured before, at each turn.
-_MEMORY = 0.95
 
 
 class PendingRequest(Protocol):
@@ -59,7 +55,7 @@ class PredictionQueue:
     Args:
         store: Where the models are.
         statistics: What counts the requests.
-        max_wait_seconds: A request that would wait longer is refused.
+        max_wait_seconds: A request that has waited longer for its turn is refused.
     """
 
     def __init__(
@@ -69,27 +65,14 @@ class PredictionQueue:
         self._statistics = statistics
         self._max_wait_seconds = max_wait_seconds
         self._requests: deque[PendingRequest] = deque()
-        self._waiting_bytes = 0
         self._turn_is_due = False
-        self._turn_started = 0.0
-        self._measured_bytes = 1.0
-        self._measured_seconds = _FIRST_SECONDS_PER_BYTE
         self._loads: set[asyncio.Task[None]] = set()
 
     def submit(self, request: PendingRequest) -> None:
-        """Take a request; it is answered in a later turn of the loop, or refused now."""
-        seconds_per_byte = self._measured_seconds / self._measured_bytes
-        if self._waiting_bytes * seconds_per_byte > self._max_wait_seconds:
-            error = ServiceError(
-                503, "More requests are waiting than can be answered soon.", RETRY_AFTER_SECONDS
-            )
-            self._fail(request, error)
-            return
-        self._waiting_bytes += len(request.body) + _REQUEST_BYTES
+        """Take a request; it is answered in a later turn of the loop."""
         self._requests.append(request)
         if not self._turn_is_due:
             self._turn_is_due = True
-            self._turn_started = perf_counter()
             asyncio.get_running_loop().call_soon(self._turn)
 
     def _turn(self) -> None:
@@ -99,20 +82,12 @@ class PredictionQueue:
         size = 0
         while requests and len(taken) < _TURN_REQUESTS and size < _TURN_BYTES:
             request = requests.popleft()
-            size += len(request.body) + _REQUEST_BYTES
+            size += len(request.body)
             taken.append(request)
-        self._waiting_bytes -= size
         try:
             self._answer(taken)
         except Exception:
             logger.exception("a turn of the queue failed")  # the next ones go on
-
-        # With requests left, the time until the next turn ends counts too: it goes into reading
-        # other requests. Throttling is part of it in any case.
-        now = perf_counter()
-        self._measured_seconds = self._measured_seconds * _MEMORY + now - self._turn_started
-        self._measured_bytes = self._measured_bytes * _MEMORY + size
-        self._turn_started = now
         if requests:
             asyncio.get_running_loop().call_soon(self._turn)
         else:
@@ -123,7 +98,14 @@ class PredictionQueue:
         batch: list[PendingRequest] = []
         rows: list[bytes] = []
         counts: list[int] = []
+        latest = perf_counter() - self._max_wait_seconds
         for request in requests:
+            if request.started < latest:
+                error = ServiceError(
+                    503, "More requests are waiting than can be answered soon.", RETRY_AFTER_SECONDS
+                )
+                self._fail(request, error)
+                continue
             selection = request.selection
             wanted = self._store.default if selection is None else self._store.find(selection)
             if wanted is None:

@@ -42,7 +42,7 @@ class Settings(BaseSettings):
     max_rows: int = Field(1000, ge=1)
     """The longest list that one prediction may hold."""
     max_wait_seconds: float = Field(1.8, gt=0)
-    """A prediction that would wait longer for its turn is refused: with its way there and back,
+    """A prediction that has waited longer for its turn is refused: with its way there and back,
     none takes more than two seconds. Refusing costs a replica time, so what stands before it is to
     refuse earlier, by the number of requests."""
     log_level: str = Field("INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$")

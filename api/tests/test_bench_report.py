@@ -124,11 +124,11 @@ def test_what_is_not_reached_is_said(figures: dict[str, Any]) -> None:
 def test_overload_tells_refusals_from_what_must_not_be(figures: dict[str, Any]) -> None:
     row = next(line for line in render(figures).splitlines() if "| 1 x 0.25 | 4,000 |" in line)
     assert "82% (aim 80%: reached)" in row
-    assert "| 4,700 | 0 | 200 -> 201 MiB | 0 |" in row
+    assert "| 4,700 | 0 (aim none: reached) | 200 -> 201 MiB | 0 |" in row
     figures["overload"]["1"]["statuses"]["502"] = 2
     figures["overload"]["1"]["failures"] = {"connection closed": 1}
     row = next(line for line in render(figures).splitlines() if "| 1 x 0.25 | 4,000 |" in line)
-    assert "| 4,700 | 3 |" in row
+    assert "| 4,700 | 3 (aim none: not reached) |" in row
 
 
 def test_every_figure_counts(figures: dict[str, Any]) -> None:

@@ -136,17 +136,25 @@ def test_without_a_model_it_says_so(store: Store, statistics: RouteStatistics) -
     assert [(one.status, one.retry_after) for one in requests] == [(503, 5), (200, None)]
 
 
-def test_what_would_wait_too_long_is_refused_at_once(
+def test_what_has_waited_too_long_is_refused_when_its_turn_comes(
     store: Store, statistics: RouteStatistics
 ) -> None:
-    requests = [Request(LIST) for _ in range(50)]
-    answer(store, statistics, requests, max_wait_seconds=0.05)
-    statuses = [request.status for request in requests]
-    served = statuses.count(200)
-    assert statuses == [200] * served + [503] * (50 - served)
-    assert 1 <= served < 50
-    assert all(one.retry_after == 1 for one in requests[served:])
-    assert "waiting" in requests[-1].answer["detail"]
+    answered: list[Request] = []
+
+    class Noted(Request):
+        def reply(self, status: int, body: bytes, retry_after: int | None) -> None:
+            super().reply(status, body, retry_after)
+            answered.append(self)
+
+    # More than one turn takes.
+    requests = [Noted() for _ in range(70)]
+    late = requests[33]
+    late.started -= 61.0
+    answer(store, statistics, list(requests), max_wait_seconds=60.0)
+    assert [one.status for one in requests] == [200] * 33 + [503] + [200] * 36
+    assert (late.retry_after, "waiting" in late.answer["detail"]) == (1, True)
+    assert set(answered[:32]) == set(requests[:32]), "it was refused before those that came first"
+    assert statistics.statuses == {200: 69, 503: 1}
 
 
 def test_a_failure_of_the_model_is_each_ones_500(
