@@ -20,6 +20,8 @@ _STUCK_SECONDS = 90.0
 _LOG_LINES = 15
 # The states worth a line; between them a task is only passed on inside Airflow.
 _SHOWN_STATES = {"running", "success", "failed", "up_for_retry", "upstream_failed", "skipped"}
+# A task that looks every few seconds whether it can go on is in the second one meanwhile.
+_BUSY_STATES = {"running", "up_for_reschedule"}
 
 
 class Pipeline:
@@ -95,7 +97,7 @@ class Pipeline:
                 raise ControlError(
                     f"{DAG_ID} has not ended after {duration(_RUN_SECONDS)}; {run_id}"
                 )
-            nothing_runs = not any(task.state == "running" for task in tasks)
+            nothing_runs = not any(task.state in _BUSY_STATES for task in tasks)
             if nothing_runs and not told_stuck and self._clock() - last_change > _STUCK_SECONDS:
                 told_stuck = True
                 self._console.say(

@@ -29,6 +29,12 @@ DAG_SETTINGS: dict[str, Any] = {
 }
 """What all DAGs of the pipeline have in common."""
 
+WHOLE_FLOW = "Flujo_completo"
+"""The DAG that does on demand what the daily ones do."""
+
+DAILY_DAGS = ("Borrar_datos", "Cargar_datos", "Entrenamiento_mode", "Procesa_data")
+"""The DAGs that run each night."""
+
 _FRACTION = "covertype_fraction"
 
 LOAD_PARAMS: dict[str, Any] = {
@@ -46,8 +52,31 @@ LOAD_PARAMS: dict[str, Any] = {
 # On all 581,012 rows the slowest takes ten minutes on two cores; on 58,100 half a minute.
 _FITTING = timedelta(minutes=30)
 _GRACE = timedelta(minutes=30)
+_LOOK_FOR_OTHERS_SECONDS = 10
 _WAIT_FOR_LOAD: dict[str, Any] = {"retries": 4, "retry_delay": timedelta(seconds=30)}
 _RETRY: dict[str, Any] = {"retries": 2, "retry_delay": timedelta(seconds=10)}
+
+
+@task.sensor(
+    **_RETRY,
+    execution_timeout=_FITTING,
+    poke_interval=_LOOK_FOR_OTHERS_SECONDS,
+    timeout=_FITTING.total_seconds(),
+    # While it waits, the others have the worker.
+    mode="reschedule",
+)
+def wait_for_daily_dags() -> bool:
+    """Wait until no daily DAG is running: they share the table and the data API's group.
+
+    Those that begin later skip their run.
+    """
+    task_instance: Any = get_current_context()["ti"]
+    running = [
+        dag_id for dag_id in DAILY_DAGS if task_instance.get_dr_count(dag_id, states=["running"])
+    ]
+    if running:
+        print(f"waiting for {', '.join(running)}")
+    return not running
 
 
 def clear_group() -> TaskGroup:
@@ -57,7 +86,7 @@ def clear_group() -> TaskGroup:
         @task(**_RETRY, execution_timeout=timedelta(minutes=2))
         def clear_table() -> int:
             """Empty the table; returns how many rows it had."""
-            _skip_missed_slot()
+            _skip_unfit_slot()
             return _services().store().clear()
 
         @task(**_RETRY, execution_timeout=timedelta(minutes=2))
@@ -82,7 +111,7 @@ def load_group() -> TaskGroup:
             """
             from covertype.loading import load
 
-            _skip_missed_slot()
+            _skip_unfit_slot()
             services = _services()
             given = get_current_context()["params"].get(_FRACTION)
             source = _source(services, None if given is None else str(given))
@@ -206,7 +235,7 @@ def promote_group(versions: list[Any]) -> None:
 @task(**_WAIT_FOR_LOAD, execution_timeout=timedelta(minutes=2))
 def check_requirements() -> None:
     """Check that a complete and current load and MLflow are there; waits two minutes for them."""
-    _skip_missed_slot()
+    _skip_unfit_slot()
     services = _services()
     services.store().require_current()
     services.registry().check()
@@ -234,17 +263,26 @@ def _scores(found: Iterable[dict[str, Any]]) -> list[Score]:
     return [Score(**score) for score in found]
 
 
-def _skip_missed_slot() -> None:
-    """Skip a scheduled run that starts long after its time.
+def _skip_unfit_slot() -> None:
+    """Skip a scheduled run that starts long after its time, or while the whole flow runs.
 
     Airflow starts the latest missed run when a DAG is unpaused or the scheduler was down, also
-    without catch-up. The four DAGs would then start together, and one clears what another loads.
+    without catch-up. The four DAGs would then start together, and one clears what another loads;
+    the whole flow does the same as they do.
     """
-    run: Any = get_current_context()["dag_run"]
-    if run.run_type == "scheduled" and datetime.now(UTC) - run.run_after > _GRACE:
+    context: Any = get_current_context()
+    run = context["dag_run"]
+    if run.run_type != "scheduled":
+        return
+    if datetime.now(UTC) - run.run_after > _GRACE:
         raise AirflowSkipException(
             f"This run was due at {run.run_after:%Y-%m-%d %H:%M} UTC and is not made up for. "
             "Trigger the DAG by hand to run it now."
+        )
+    if context["ti"].get_dr_count(WHOLE_FLOW, states=["running"]):
+        raise AirflowSkipException(
+            f"{WHOLE_FLOW} is running, and both would change the same data. Trigger this DAG by "
+            "hand after it, if it is needed then."
         )
 
 

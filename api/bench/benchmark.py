@@ -198,10 +198,10 @@ class Benchmark:
     async def _overload(self, replicas: int) -> dict[str, Any]:
         await self._scale(replicas, _SHARE_FOR_OVERLOAD)
         target = self._deployment.target(self._bodies)
-        capacity_before = await closed_loop(target, _CONNECTIONS, self._seconds)
-        self._tell("capacity", capacity_before)
+        capacity = await closed_loop(target, _CONNECTIONS, self._seconds)
+        self._tell("capacity", capacity)
         before = await self._deployment.uses()
-        rate = capacity_before.per_second * _OVERLOAD
+        rate = capacity.per_second * _OVERLOAD
         load = await open_loop(
             target,
             rate,
@@ -210,16 +210,11 @@ class Benchmark:
             connections=_CONNECTIONS_FOR_OVERLOAD,
         )
         self._tell(f"twice the capacity ({rate:,.0f}/s)", load)
-        grown = _grown(before, await self._deployment.uses())
-        # A host that others share may be another one after a minute: the capacity that the answers
-        # are compared with is that of before and after.
-        capacity_after = await closed_loop(target, _CONNECTIONS, self._seconds)
-        self._tell("capacity", capacity_after)
         return {
             "limits": [asdict(replica) for replica in await self._deployment.replicas()],
-            "capacity": Load.of_all([capacity_before, capacity_after]).figures(),
+            "capacity": capacity.figures(),
             **load.figures(),
-            **grown,
+            **_grown(before, await self._deployment.uses()),
         }
 
     async def _fuzzing(self) -> dict[str, Any]:

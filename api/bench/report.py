@@ -182,8 +182,7 @@ def _overload(overload: dict[str, Any]) -> str:
     return (
         f"## Twice the capacity for {seconds:.0f} s\n\n"
         "With half the share: for twice what the whole one can do, the load itself would need more "
-        "than this host has, and it would be the host that is overloaded. The load is twice what "
-        "the replicas could do right before; the capacity here is that of before and after.\n\n"
+        "than this host has, and it would be the host that is overloaded.\n\n"
         + _table(
             [
                 *("replicas", "capacity", "due/s", "answered/s", "of capacity", "p99"),

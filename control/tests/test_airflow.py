@@ -179,15 +179,20 @@ def test_dag_that_is_not_listed(server: FakeServer, screen: Screen) -> None:
         pipeline(server, screen).run()
 
 
-def test_stuck_run_gets_a_hint_and_ends_at_last(server: FakeServer, screen: Screen) -> None:
-    server.answer = FakeAirflow([("queued", [])])
+@pytest.mark.parametrize(
+    ("tasks", "hints"), [([], 1), ([task("wait", "up_for_reschedule")], 0)], ids=["stuck", "waits"]
+)
+def test_stuck_run_gets_a_hint_and_ends_at_last(
+    server: FakeServer, screen: Screen, tasks: list[object], hints: int
+) -> None:
+    server.answer = FakeAirflow([("running", tasks)])
     clock = Clock()
     this = Pipeline(
         Airflow(server.url, "admin", "right"), screen, clock=clock, sleep=lambda _: clock.sleep(40)
     )
     with pytest.raises(ControlError, match="has not ended after 60 min 00 s"):
         this.run()
-    assert screen.text.count("no task has started for") == 1
+    assert screen.text.count("no task has started for") == hints
 
 
 def test_server_may_be_away_for_a_moment(server: FakeServer, screen: Screen) -> None:

@@ -103,6 +103,7 @@ def test_every_task_retries_and_ends(dags: dict[str, Any], dag_id: str) -> None:
         (
             "Flujo_completo",
             [
+                "wait_for_daily_dags",
                 "clear.clear_table",
                 "clear.restart_source",
                 "load.load_batches",
@@ -133,25 +134,61 @@ def test_dag_files_know_no_sql_and_no_training() -> None:
         assert not {"SELECT", "psycopg2", "sklearn", "mlflow."} & set(text.split()), dag_id
 
 
+def running_dags(running: list[str]) -> SimpleNamespace:
+    """A task that is told of one run of each of these DAGs."""
+
+    def count(dag_id: str, states: list[str]) -> int:
+        assert states == ["running"]
+        return running.count(dag_id)
+
+    return SimpleNamespace(get_dr_count=count)
+
+
 @pytest.mark.parametrize(
-    ("run_type", "late", "skipped"),
+    ("run_type", "late", "running", "skipped"),
     [
-        ("scheduled", timedelta(minutes=1), False),
-        ("scheduled", timedelta(hours=9), True),
-        ("manual", timedelta(hours=9), False),
+        ("scheduled", timedelta(minutes=1), [], False),
+        ("scheduled", timedelta(minutes=1), ["Cargar_datos"], False),
+        ("scheduled", timedelta(minutes=1), ["Flujo_completo"], True),
+        ("scheduled", timedelta(hours=9), [], True),
+        ("manual", timedelta(hours=9), ["Flujo_completo"], False),
     ],
 )
-def test_a_missed_slot_is_not_made_up_for(
-    monkeypatch: pytest.MonkeyPatch, run_type: str, late: timedelta, skipped: bool
+def test_a_slot_is_skipped_that_was_missed_or_in_which_the_whole_flow_runs(
+    monkeypatch: pytest.MonkeyPatch,
+    run_type: str,
+    late: timedelta,
+    running: list[str],
+    skipped: bool,
 ) -> None:
     from airflow.sdk.exceptions import AirflowSkipException
 
     import covertype_tasks
 
     run = SimpleNamespace(run_type=run_type, run_after=datetime.now(UTC) - late)
-    monkeypatch.setattr(covertype_tasks, "get_current_context", lambda: {"dag_run": run})
+    context = {"dag_run": run, "ti": running_dags(running)}
+    monkeypatch.setattr(covertype_tasks, "get_current_context", lambda: context)
     with pytest.raises(AirflowSkipException) if skipped else nullcontext():
-        covertype_tasks._skip_missed_slot()
+        covertype_tasks._skip_unfit_slot()
+
+
+@pytest.mark.parametrize(
+    ("running", "goes_on"),
+    [([], True), (["Flujo_completo"], True), (["Cargar_datos"], False), (["Procesa_data"], False)],
+)
+def test_the_whole_flow_waits_for_the_daily_dags(
+    dags: dict[str, Any], monkeypatch: pytest.MonkeyPatch, running: list[str], goes_on: bool
+) -> None:
+    import covertype_tasks
+
+    context = {"ti": running_dags(running)}
+    monkeypatch.setattr(covertype_tasks, "get_current_context", lambda: context)
+    wait = dags["Flujo_completo"].get_task("wait_for_daily_dags")
+    assert wait.python_callable() is goes_on
+    assert wait.mode == "reschedule"
+    daily = {dag_id for dag_id, schedule in SCHEDULES.items() if schedule is not None}
+    assert daily == set(covertype_tasks.DAILY_DAGS)
+    assert set(SCHEDULES) - daily == {covertype_tasks.WHOLE_FLOW}
 
 
 # --- runs -------------------------------------------------------------------------------------
