@@ -42,9 +42,9 @@ class Settings(BaseSettings):
     max_rows: int = Field(1000, ge=1)
     """The longest list that one prediction may hold."""
     max_wait_seconds: float = Field(1.8, gt=0)
-    """A prediction that has waited longer for its turn is refused: with its way there and back,
-    none takes more than two seconds. Refusing costs a replica time, so what stands before it is to
-    refuse earlier, by the number of requests."""
+    """A long list that has waited longer for its turn is refused: with its way there and back, none
+    takes more than two seconds. Refusing a short one costs as much as answering it, so what stands
+    before the replica is to refuse those, by the number of requests."""
     log_level: str = Field("INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$")
 
     @model_validator(mode="after")
