@@ -186,10 +186,12 @@ def test_both_ways_refuse_alike(
 ) -> None:
     # As if there were no time at all to wait.
     monkeypatch.setattr(steady.application.protocol.queue, "_max_wait_seconds", -1.0)
-    answer = exchange(steady.url, [PLAIN + LAST])
+    rows = json.dumps([EXAMPLE] * 100).encode()
+    sent = HEAD + b"content-length: %d\r\n\r\n" % len(rows) + rows + LAST
+    answer = exchange(steady.url, [sent])
     assert answer.startswith(b"HTTP/1.1 503 Service Unavailable\r\n")
     assert b"\r\nretry-after: 1\r\n" in answer
-    assert answer == exchange(plain_url, [PLAIN + LAST])
+    assert answer == exchange(plain_url, [sent])
 
 
 def test_the_short_way_is_taken(steady: Replica, monkeypatch: pytest.MonkeyPatch) -> None:
