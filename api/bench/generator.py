@@ -346,6 +346,14 @@ class _OpenRun(_Run):
                 self.send(connection, due)
                 return
         self._waiting.append(due)
+        self._open_for_those_that_wait()
+
+    def lost(self, connection: _Connection) -> None:
+        super().lost(connection)
+        if self._waiting:
+            self._open_for_those_that_wait()
+
+    def _open_for_those_that_wait(self) -> None:
         if (
             len(self._opening) < _OPENING_AT_ONCE
             and len(self.connections) + len(self._opening) < self._count
@@ -384,6 +392,7 @@ class _OpenRun(_Run):
         if unsent:
             self.load.due += unsent
             self.load.failures["no connection in time"] += unsent
+        self._waiting.clear()
         return await super().finish()
 
 
