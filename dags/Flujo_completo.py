@@ -5,6 +5,7 @@ from airflow.sdk import chain, dag
 from covertype_tasks import (
     DAG_SETTINGS,
     LOAD_PARAMS,
+    WHOLE_FLOW,
     clear_group,
     load_group,
     promote_group,
@@ -14,7 +15,7 @@ from covertype_tasks import (
 )
 
 
-@dag(dag_id="Flujo_completo", schedule=None, params=LOAD_PARAMS, **DAG_SETTINGS)
+@dag(dag_id=WHOLE_FLOW, schedule=None, params=LOAD_PARAMS, **DAG_SETTINGS)
 def flujo_completo() -> None:
     """Runs the recommended order once: clear, load, train, search, promote.
 

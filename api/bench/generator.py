@@ -350,12 +350,12 @@ class _OpenRun(_Run):
 
     def lost(self, connection: _Connection) -> None:
         super().lost(connection)
-        if self._waiting:
-            self._open_for_those_that_wait()
+        self._open_for_those_that_wait()
 
     def _open_for_those_that_wait(self) -> None:
         if (
-            len(self._opening) < _OPENING_AT_ONCE
+            self._waiting
+            and len(self._opening) < _OPENING_AT_ONCE
             and len(self.connections) + len(self._opening) < self._count
         ):
             opening = asyncio.ensure_future(self._open_while_requests_wait())
@@ -392,6 +392,7 @@ class _OpenRun(_Run):
         if unsent:
             self.load.due += unsent
             self.load.failures["no connection in time"] += unsent
+        # Connections that are closed from here on get no successors.
         self._waiting.clear()
         return await super().finish()
 
