@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import ssl
 import subprocess
@@ -53,6 +54,12 @@ def run(command: str, *, timeout: float = 1800, folder: Path = REPOSITORY) -> Ru
         lines.append(line)
     status = process.wait(timeout=timeout)
     return Run("".join(lines), status, time.monotonic() - began)
+
+
+def durations(up: Run) -> str:
+    """Return the lines in which `make up` says how long its steps, roles and DAG tasks took."""
+    told = re.compile(r"\[\d/\d\] done in| +[\w.]+ -{3,} *\d+\.\d+s$| +\d+:\d\d +\S+ +success")
+    return "\n".join(line for line in up.output.splitlines() if told.match(line.rstrip()))
 
 
 def browse(address: str, file: str) -> Run:

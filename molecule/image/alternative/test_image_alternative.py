@@ -1,4 +1,4 @@
-"""After another argument, a build in the background, and an image that came from the archive."""
+"""After another argument, a build in the background, an image from the archive and a failed build."""
 
 from __future__ import annotations
 
@@ -19,3 +19,11 @@ def test_each_argument_has_its_own_image(machine: Machine) -> None:
 
 def test_nothing_of_the_archive_is_left_on_the_machine(machine: Machine) -> None:
     assert not machine.host.file("/var/lib/mlops/build/archive.tar").exists
+
+
+def test_a_build_that_fails_for_a_moment_is_run_again(machine: Machine) -> None:
+    (name,) = machine.run(
+        *("docker", "image", "ls", "--filter", "label=mlops.image=probe/flaky"),
+        *("--format", "{{.Repository}}"),
+    ).split()
+    assert name == "probe/flaky"
