@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
@@ -23,6 +24,8 @@ class Echo(BaseHTTPRequestHandler):
                 "headers": {name.lower(): value for name, value in self.headers.items()},
             }
         ).encode()
+        if self.path == "/slow":
+            time.sleep(2)
         self.send_response(503 if self.path == "/unready" else 200)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(body)))

@@ -157,6 +157,26 @@ def test_bodies_are_bounded(machine: Machine) -> None:
     assert machine.http(BALANCED, *large)[0] == 200
 
 
+def test_more_requests_than_the_servers_may_have_are_refused_without_a_word(
+    machine: Machine,
+) -> None:
+    logged = "docker logs nginx 2>&1 | wc -l"
+    before = machine.shell(logged)
+    printed = machine.shell(
+        f"seq 8 | xargs -P 8 -I N curl --silent --include {TALKING}/slow"
+        " | grep --only-matching --extended-regexp 'HTTP/1.1 [0-9]+|Retry-After: 1|.detail.'"
+    )
+    found = Counter(printed.splitlines())
+    assert found == {
+        "HTTP/1.1 200": 3,
+        "HTTP/1.1 503": 5,
+        "Retry-After: 1": 5,
+        '"detail"': 5,
+    }
+    # In a flood they would be all that the log keeps.
+    assert machine.shell(logged) == before
+
+
 def test_tells_nobody_its_version(machine: Machine) -> None:
     _, body = machine.http(BALANCED, "--include", "--request", "TRACE")
     assert "Server: nginx\r" in body
