@@ -1,4 +1,4 @@
-"""After another argument, a build in the background, an image from the archive and a failed build."""
+"""After another argument, a background build, an image from the archive and a failed build."""
 
 from __future__ import annotations
 
