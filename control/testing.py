@@ -23,9 +23,10 @@ TEST_PACKAGES = ("postgresql",)
 BROWSER_PACKAGES = ("chromium", "libnss3-tools")
 # Of what failed checks printed, the ends are repeated after everything else, and after them, where
 # they are seen even if the output is cut, the places where it went wrong: with Ansible and pytest
-# they are often far from the end.
+# they are often far from the end. Ansible tells a failed command's words, a line each, before what
+# it printed.
 _END_LINES = 30
-_BEFORE_WRONG, _AFTER_WRONG = 3, 9
+_BEFORE_WRONG, _AFTER_WRONG = 3, 40
 _WENT_WRONG = re.compile(r"^\s*fatal: |^E   ")
 # What `molecule/conftest.py` prints at the end of each variant.
 _ASSERTIONS = re.compile(r"(\d+) assertions held")

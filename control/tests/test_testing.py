@@ -143,7 +143,7 @@ def test_tells_again_where_it_went_wrong_and_how_it_ended(
         "    after 99\n\n--- molecule: redis went wrong here:\n    before 98\n    before 99\n"
         f"    TASK [Run probe]\n    {wrong}\n        msg: busy\n    after 0\n"
     ) in again
-    assert "after 30" not in again
+    assert "after 40" not in again
 
 
 def test_bare_machines_are_tested_while_the_prepared_one_is_made(

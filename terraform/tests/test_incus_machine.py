@@ -106,6 +106,50 @@ def test_create_begins_anew_after_an_interrupted_run(incus: Incus, tmp_path: Pat
     assert ("incus", "delete", "--force", "mlops") in ran
 
 
+def test_ready_is_a_machine_with_its_address_and_a_host_key(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def state(*addresses: str) -> dict[str, Any]:
+        inet = [{"family": "inet", "scope": "global", "address": each} for each in addresses]
+        link = {"family": "inet6", "scope": "link", "address": "fe80::1"}
+        return {"network": {"eth0": {"addresses": [*inet, link]}}}
+
+    keys = iter(["", *3 * ["ssh-ed25519 AAAA root@mlops\n"]])
+    states = iter([None, state("172.17.0.1"), state("172.17.0.1", "10.43.101.202")])
+    boots = iter([False])
+    slept: list[float] = []
+
+    def run(*command: str, stdin: str | None = None) -> str:
+        if command[:4] == ("incus", "exec", "mlops", "--") and not next(boots, True):
+            raise driver.DriverError("it is not running")
+        if command[1:3] == ("file", "pull"):
+            return next(keys)
+        if command[:2] == ("incus", "list"):
+            return json.dumps([instance() | {"state": next(states)}])
+        return ""
+
+    monkeypatch.setattr(driver, "run", run)
+    monkeypatch.setattr(driver.time, "sleep", slept.append)
+    driver.wait_until_ready(MACHINE | {"ssh_directory": str(tmp_path)})
+    assert (tmp_path / "known_hosts_mlops").read_text() == "10.43.101.202 ssh-ed25519 AAAA\n"
+    # Not booted, without a key, without a state, with another interface's address alone.
+    assert len(slept) == 4
+
+
+def test_a_machine_that_does_not_come_up_is_reported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run(*command: str, stdin: str | None = None) -> str:
+        raise driver.DriverError("it is not running")
+
+    clock = iter(range(0, 1000, 100))
+    monkeypatch.setattr(driver, "run", run)
+    monkeypatch.setattr(driver.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(driver.time, "monotonic", lambda: next(clock))
+    with pytest.raises(driver.DriverError, match=r"not ready .* it is not running.*journalctl"):
+        driver.wait_until_ready(MACHINE | {"ssh_directory": str(tmp_path)})
+
+
 def test_configure_changes_only_what_differs(incus: Incus, tmp_path: Path) -> None:
     ran = incus([instance(**{"limits.memory": "20GiB"})])
     driver.machine_configure(values(tmp_path))
