@@ -2,11 +2,14 @@
 
 Requests that arrive in the same turn of the event loop share one call of ONNX Runtime, which
 costs less for each the more they are; under light load a request is alone and waits for nobody.
+As soon as there are enough for one call they are answered, while the loop still reads: their memory
+is in the processor's caches then, and no longer when a thousand others have been read after them.
 A long list that has waited too long when its turn comes is refused, which is far cheaper than to
 predict it. A short one is answered even then: to read and to refuse it costs as much. How many wait
-at a time is for whoever sends them (nginx) to bound. Nothing is refused at once: that makes room
-for the next request while the event loop still reads from sockets, of which it handles up to
-48 x 1,024 before anything else has a turn; those in the queue would wait for a minute.
+at a time is for whoever sends them (nginx) to bound. Nothing is refused at once, and not everything
+is answered at once: each makes room for the next request while the event loop still reads from
+sockets, of which it handles up to 48 x 1,024 before anything else has a turn. New connections would
+wait for seconds, and those in the queue for a minute.
 """
 
 import asyncio
@@ -26,6 +29,8 @@ RETRY_AFTER_SECONDS = 1
 # What a turn takes at most, so that other requests (is the replica alive?) get theirs.
 _TURN_REQUESTS = 32
 _TURN_BYTES = 65536
+# How many of them are taken while the loop reads, before it has to come round.
+_TURNS_WHILE_READING = 32
 # Up to a few rows. At a tenth of a processor, refusing all that were late left 10 answers a second
 # of 127.
 _SHORT_BYTES = 2048
@@ -71,17 +76,32 @@ class PredictionQueue:
         self._max_wait_seconds = max_wait_seconds
         self._requests: deque[PendingRequest] = deque()
         self._turn_is_due = False
+        self._turns_left_while_reading = 0
         self._loads: set[asyncio.Task[None]] = set()
 
     def submit(self, request: PendingRequest) -> None:
-        """Take a request; it is answered in a later turn of the loop."""
+        """Take a request; it is answered at once if it fills a call of the model, or else later."""
         self._requests.append(request)
         if not self._turn_is_due:
-            self._turn_is_due = True
-            asyncio.get_running_loop().call_soon(self._turn)
+            self._have_a_turn()
+        elif self._turns_left_while_reading and len(self._requests) >= _TURN_REQUESTS:
+            self._turns_left_while_reading -= 1
+            self._answer_first()
+
+    def _have_a_turn(self) -> None:
+        self._turn_is_due = True
+        self._turns_left_while_reading = _TURNS_WHILE_READING
+        asyncio.get_running_loop().call_soon(self._turn)
 
     def _turn(self) -> None:
         """Answer the requests that have waited longest, then let the loop do other things."""
+        self._turn_is_due = False
+        self._answer_first()
+        if self._requests:
+            self._have_a_turn()
+
+    def _answer_first(self) -> None:
+        """Answer the requests that have waited longest, as many as a turn takes."""
         requests = self._requests
         taken: list[PendingRequest] = []
         size = 0
@@ -93,10 +113,6 @@ class PredictionQueue:
             self._answer(taken)
         except Exception:
             logger.exception("a turn of the queue failed")  # the next ones go on
-        if requests:
-            asyncio.get_running_loop().call_soon(self._turn)
-        else:
-            self._turn_is_due = False
 
     def _answer(self, requests: list[PendingRequest]) -> None:
         model: LoadedModel | None = None

@@ -120,6 +120,30 @@ def test_those_of_a_turn_share_one_call(
     assert max(sizes) < 2000, "a turn is bounded by its bytes too"
 
 
+def test_as_soon_as_a_call_is_full_it_is_made(store: Store, statistics: RouteStatistics) -> None:
+    async def run() -> None:
+        queue = PredictionQueue(store, statistics, 60.0)  # type: ignore[arg-type]
+        # A thousand and some, of which the loop reads all before it comes round.
+        requests = [Request() for _ in range(32 * 35)]
+        answered = []
+        for request in requests:
+            queue.submit(request)
+            answered.append(statistics.statuses.get(200, 0))
+        assert answered[:33] == [0] * 31 + [32, 32]
+        assert answered[-1] == 32 * 32, "the loop does not come round"
+        await asyncio.sleep(0)
+        assert statistics.statuses[200] == 32 * 33
+        # Each round of the loop takes as many again, those first that have waited longest.
+        later = [Request() for _ in range(31)]
+        for request in later:
+            queue.submit(request)
+        assert all(request.status for request in requests)
+        while not all(request.status for request in later):
+            await asyncio.sleep(0)
+
+    asyncio.run(asyncio.wait_for(run(), 10))
+
+
 def test_models_are_not_mixed(store: Store, statistics: RouteStatistics) -> None:
     selections = [None, "other", "other", "late", None, "nobody"] * 5
     requests = [Request(selection=selection) for selection in selections]
