@@ -76,6 +76,18 @@ def test_containers_are_hardened(platform: Platform) -> None:
         assert bool(limits["PortBindings"]) == (name == "nginx"), name
 
 
+def test_containers_are_not_looked_at_together(platform: Platform) -> None:
+    periods = [
+        entry["Config"]["Healthcheck"]["Interval"]
+        for name, entry in platform.services().items()
+        # They are alike, and have another one.
+        if not name.startswith("inference-api-")
+    ]
+    assert len(periods) >= 14
+    assert len(set(periods)) == len(periods)
+    assert all(30e9 <= period < 45e9 for period in periods)
+
+
 def test_secrets_are_neither_shown_nor_readable(platform: Platform) -> None:
     folder = REPOSITORY / ".deployment" / "secrets"
     files = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
