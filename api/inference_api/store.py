@@ -18,6 +18,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from urllib.parse import quote, unquote
 
+from inference_api import huge_pages
 from inference_api.cache import Cache, Snapshot
 from inference_api.cpu import on_one_cpu
 from inference_api.metrics import LoadStatistics
@@ -329,6 +330,9 @@ class ModelStore:
         for name in names:
             self._stand_by(name)
         self._save()
+        # The models that were loaded, and what has become of connections meanwhile.
+        with on_one_cpu(self._loop_thread_id):
+            huge_pages.collapse()
 
     def _bring_up(self, name: str) -> None:
         """Serve a model's version in production; keep what is served if that fails."""
