@@ -2,7 +2,9 @@
 
 What predictions touch is spread over two hundred megabytes. With pages of 4 KiB the processor
 finds hardly any of their addresses in its TLB, and in a virtual machine each look into the page
-tables is up to 24 reads of memory.
+tables is up to 24 reads of memory. Measured in one, where that took 1.3 us, at a quarter of a core:
+127 us of processor time for a prediction of 256 clients and 249 us of 2,000, and 61 and 47 us with
+huge pages.
 """
 
 import ctypes

@@ -185,6 +185,19 @@ class Machine:
             no_new_privileges=status["NoNewPrivs"].strip() == "1",
         )
 
+    def has_huge_pages(self, container: str) -> bool:
+        """Whether a container's processes have memory in huge pages, as their kernel counts it."""
+        counted = self.execute(
+            *(container, "sh", "-c"),
+            "grep --no-filename AnonHugePages /proc/[0-9]*/smaps_rollup 2>/dev/null || true",
+        )
+        return any(int(line.split()[1]) > 0 for line in counted.splitlines())
+
+    @property
+    def lets_have_huge_pages(self) -> bool:
+        """Whether processes may ask the kernel for them."""
+        return "[never]" not in self.run("cat", "/sys/kernel/mm/transparent_hugepage/enabled")
+
     def mode(self, path: str) -> tuple[str, str, str]:
         """A file's rights, such as `0700`, and the numbers of its user and group."""
         mode, user, group = self.run("stat", "--format", "%a %u %g", path).split()

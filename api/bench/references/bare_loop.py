@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from bench.references.graph import encode, open_graph
+from inference_api import huge_pages
 
 
 def main(folder: Path, rows: Path, seconds: float) -> None:
@@ -22,6 +23,7 @@ def main(folder: Path, rows: Path, seconds: float) -> None:
     names, feed = [schema.onnx.output], schema.onnx.input
     for row in inputs[:64]:
         session.run(names, {feed: row})
+    huge_pages.collapse()  # as the replicas do: it is the limit for them
     began = time.perf_counter()
     for count, row in enumerate(cycle(inputs), start=1):
         session.run(names, {feed: row})

@@ -58,5 +58,10 @@ def test_what_it_logs_is_json(machine: Machine, replica: str) -> None:
 
 
 @pytest.mark.parametrize("replica", REPLICAS)
+def test_each_has_its_memory_in_huge_pages(machine: Machine, replica: str) -> None:
+    assert machine.has_huge_pages(replica) == machine.lets_have_huge_pages
+
+
+@pytest.mark.parametrize("replica", REPLICAS)
 def test_files(machine: Machine, replica: str) -> None:
     assert machine.mode(f"/srv/mlops/inference_api/{replica}") == ("0700", "10017", "10017")

@@ -198,6 +198,10 @@ def test_limits(machine: Machine) -> None:
     assert machine.execute("nginx", "cat", "/proc/sys/net/core/somaxconn").strip() == "8192"
 
 
+def test_has_its_memory_in_huge_pages(machine: Machine) -> None:
+    assert machine.has_huge_pages("nginx") == machine.lets_have_huge_pages
+
+
 def test_files(machine: Machine) -> None:
     assert machine.mode("/etc/mlops/nginx") == ("0755", "0", "0")
     assert machine.mode("/etc/mlops/nginx/nginx.conf") == ("0644", "0", "0")
