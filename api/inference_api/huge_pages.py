@@ -12,7 +12,7 @@ import mmap
 from collections.abc import Iterator
 from pathlib import Path
 
-SETTINGS = Path("/sys/kernel/mm/transparent_hugepage")
+_SETTINGS = Path("/sys/kernel/mm/transparent_hugepage")
 _MAPS = Path("/proc/self/maps")
 # Linux 6.1; not yet in Python's mmap. Older kernels refuse it.
 _MADV_COLLAPSE = 25
@@ -23,7 +23,7 @@ _madvise = ctypes.CDLL(None).madvise
 _madvise.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
 
 
-def collapse(settings: Path = SETTINGS, maps: Path = _MAPS) -> int:
+def collapse(settings: Path = _SETTINGS, maps: Path = _MAPS) -> int:
     """Put what the process has in memory into huge pages; what is there already stays.
 
     New parts of the same mappings come in huge pages from then on. Each page that is moved

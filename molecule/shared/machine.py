@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -185,13 +186,16 @@ class Machine:
             no_new_privileges=status["NoNewPrivs"].strip() == "1",
         )
 
+    def program_id(self, container: str) -> int:
+        """The process of a container's program, on the machine: its init's first child."""
+        init = self._process_id(container)
+        return int(self.run("cat", f"/proc/{init}/task/{init}/children").split()[0])
+
     def has_huge_pages(self, container: str) -> bool:
-        """Whether a container's processes have memory in huge pages, as their kernel counts it."""
-        counted = self.execute(
-            *(container, "sh", "-c"),
-            "grep --no-filename AnonHugePages /proc/[0-9]*/smaps_rollup 2>/dev/null || true",
-        )
-        return any(int(line.split()[1]) > 0 for line in counted.splitlines())
+        """Whether a container's program has memory in huge pages, as the kernel counts it."""
+        counted = self.run("cat", f"/proc/{self.program_id(container)}/smaps_rollup")
+        (kilobytes,) = re.findall(r"^AnonHugePages: +(\d+) kB$", counted, re.MULTILINE)
+        return int(kilobytes) > 0
 
     @property
     def lets_have_huge_pages(self) -> bool:

@@ -183,8 +183,8 @@ def instance(name: str) -> dict[str, Any] | None:
 
 def addresses(name: str) -> list[str]:
     """Return the IPv4 addresses by which others reach an instance, as far as Incus sees them."""
-    found = instance(name)
-    interfaces = ((found and found["state"]) or {}).get("network") or {}
+    state = (instance(name) or {}).get("state") or {}
+    interfaces = state.get("network") or {}
     return [
         address["address"]
         for interface in interfaces.values()

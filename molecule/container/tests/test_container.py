@@ -19,10 +19,7 @@ def test_the_program_finds_its_secrets(machine: Machine) -> None:
     token = machine.variables["container_secrets"]["token"]
     assert machine.execute("probe", "cat", "/run/secrets/token") == token
     hidden = machine.variables["container_secret_environment"]["HIDDEN"]
-    process = machine.run("docker", "inspect", "--format", "{{.State.Pid}}", "probe").strip()
-    # The init has a child, which is the program.
-    child = machine.run("cat", f"/proc/{process}/task/{process}/children").split()[0]
-    variables = machine.run("cat", f"/proc/{child}/environ").split("\0")
+    variables = machine.run("cat", f"/proc/{machine.program_id('probe')}/environ").split("\0")
     assert f"HIDDEN={hidden}" in variables
     assert "PLAIN=visible" in variables
 
