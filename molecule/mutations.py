@@ -91,6 +91,13 @@ MUTATIONS = (
         "'any'",
     ),
     Mutation(
+        "container",
+        "a shutdown ends a store before those that use it",
+        "tasks/service.yml",
+        "{'mlops.stopped': 'last'} if",
+        "{} if",
+    ),
+    Mutation(
         "secrets",
         "well-known words in capitals are accepted",
         "tasks/main.yml",
@@ -110,6 +117,13 @@ MUTATIONS = (
         "templates/pg_hba.conf.j2",
         "host    all       all   0.0.0.0/0     scram-sha-256",
         "host    all       all   0.0.0.0/0     trust",
+    ),
+    Mutation(
+        "postgres",
+        "a stop waits for clients until the server is killed",
+        "files/image/Dockerfile",
+        "STOPSIGNAL SIGINT",
+        "STOPSIGNAL SIGTERM",
     ),
     Mutation(
         "postgres",

@@ -17,6 +17,18 @@ def sql(machine: Machine, user: str, password: str, statement: str, database: st
 
 def with_held_connections(machine: Machine, user: str, count: int, also: str) -> tuple[str, str]:
     """Ask as `user`, who holds `count` connections, and as `also`; give what each is answered."""
+    hold_connections(machine, user, count)
+    try:
+        mine = sql(machine, user, passwords(machine)[user], "SELECT 1")
+        return mine, sql(machine, also, passwords(machine)[also], "SELECT 1")
+    finally:
+        admin = machine.variables["postgres_admin_password"]
+        held = f"FROM pg_stat_activity WHERE usename = '{user}'"
+        sql(machine, "postgres", admin, f"SELECT pg_terminate_backend(pid) {held}")
+
+
+def hold_connections(machine: Machine, user: str, count: int) -> None:
+    """Have so many connections of `user`, each with a statement that runs for a minute."""
     admin = machine.variables["postgres_admin_password"]
     address = machine.address("postgres")
     machine.run(
@@ -31,11 +43,6 @@ def with_held_connections(machine: Machine, user: str, count: int, also: str) ->
         f' --host {address} --username postgres --command "SELECT count(*) {held}"'
         f" | grep --line-regexp {count}"
     )
-    try:
-        mine = sql(machine, user, passwords(machine)[user], "SELECT 1")
-        return mine, sql(machine, also, passwords(machine)[also], "SELECT 1")
-    finally:
-        sql(machine, "postgres", admin, f"SELECT pg_terminate_backend(pid) {held}")
 
 
 def passwords(machine: Machine) -> dict[str, str]:

@@ -76,3 +76,12 @@ def test_a_job_runs_once_and_ends(machine: Machine) -> None:
     assert job["State"]["Status"] == "exited"
     assert job["State"]["ExitCode"] == 0
     assert machine.run("cat", "/srv/mlops/job/runs").split() == ["ran"]
+
+
+def test_a_shutdown_ends_what_others_need_after_them(machine: Machine) -> None:
+    machine.run("systemctl", "stop", "stop-containers")
+    states = {name: entry["State"] for name, entry in machine.look_again().items()}
+    machine.run("systemctl", "start", "stop-containers")
+    machine.run("docker", "start", *machine.services)
+    assert not any(states[name]["Running"] for name in machine.services)
+    assert states["probe-client"]["FinishedAt"] < states["probe-store"]["FinishedAt"]

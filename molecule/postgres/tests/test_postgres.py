@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from shared.machine import Machine
-from shared.postgres import passwords, sql, with_held_connections
+from shared.postgres import hold_connections, passwords, sql, with_held_connections
 
 
 def test_an_owner_makes_and_fills_its_tables(machine: Machine) -> None:
@@ -101,3 +101,13 @@ def test_keeps_what_was_committed_over_a_crash(machine: Machine) -> None:
     machine.run("docker", "start", "postgres")
     machine.wait_for("docker exec postgres pg_isready -q -h 127.0.0.1")
     assert sql(machine, "seller", passwords(machine)["seller"], "SELECT id FROM kept") == "42"
+
+
+def test_a_stop_does_not_wait_for_clients(machine: Machine) -> None:
+    hold_connections(machine, "seller", 1)
+    machine.run("docker", "stop", "--time", "20", "postgres")
+    ended = machine.look_again()["postgres"]["State"]
+    machine.run("docker", "start", "postgres")
+    # By itself: one that is killed has 137.
+    assert ended["ExitCode"] == 0
+    machine.wait_for("docker exec postgres pg_isready -q -h 127.0.0.1")
