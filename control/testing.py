@@ -12,6 +12,7 @@ from control.ansible import ansible_environment
 from control.console import Console, duration, table
 from control.environments import Environment, Environments
 from control.errors import ControlError
+from control.memory import put_in_order
 from control.packages import Packages
 from control.project import Project
 from control.runner import Command, Runner
@@ -247,6 +248,7 @@ class Suite:
 
     def _run_layer(self, layer: Layer) -> list[Outcome]:
         self._console.say(f"\n=== {layer.name}: {layer.covers}; takes about {layer.takes}")
+        put_in_order(self._runner, self._console)
         began = time.monotonic()
         if layer.at_once == 1:
             outcomes = [self._outcome(layer, check, echo=True) for check in layer.checks()]

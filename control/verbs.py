@@ -20,6 +20,7 @@ from control.loadtest import GROUP as LOAD_GROUP
 from control.loadtest import MACHINE as LOAD_MACHINE
 from control.loadtest import Locust, parse_load
 from control.logs import show_log
+from control.memory import put_in_order
 from control.models import Models, parse_version
 from control.packages import BASE_PACKAGES, INCUS_PACKAGES, Packages, backports_release
 from control.platform_services import Platform
@@ -268,6 +269,7 @@ class Verbs:
             "trusted": [str(file) for file in self.project.trusted],
             "mlflow_password_file": str(self.project.secrets / "mlflow_admin_password"),
         }
+        put_in_order(self.runner, self.console)
         self.runner.run(
             [environment.python, "-m", "bench", "--measure"],
             cwd=self.project.root / package.folder,
@@ -313,6 +315,7 @@ class Verbs:
         steps = Steps(self.console, total=5)
         terraform, inference, clients, locust = self._clients(steps)
         with steps.step("Measure"):
+            put_in_order(self.runner, self.console)
             results = self.project.short_study if short else self.project.study
             laboratory = DeployedLaboratory(
                 terraform.platform_machine(),
