@@ -55,9 +55,7 @@ def test_second_up_changes_and_restarts_nothing(platform: Platform) -> None:
     assert set(recap) == {"0"}, "Ansible changed something"
     assert "No changes" in again.output, "Terraform changed something"
     assert start_times(platform) == before
-    # On a host that others use as well, the same has taken from one minute to three and a half;
-    # what waits or builds anew without need is beyond this.
-    assert again.seconds <= 300
+    assert again.seconds <= 180
 
 
 def test_containers_are_hardened(platform: Platform) -> None:
