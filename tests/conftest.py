@@ -17,6 +17,10 @@ from typing import Any
 import httpx
 import pytest
 
+from control.console import Console
+from control.memory import put_in_order
+from control.runner import HostRunner
+
 REPOSITORY = Path(__file__).resolve().parent.parent
 # They have an environment of their own; `browse` runs them.
 collect_ignore = ["browser"]
@@ -191,3 +195,10 @@ def platform() -> Iterator[Platform]:
     gone = run("make destroy CONFIRM=yes")
     assert gone.status == 0, "make destroy failed; its output says why"
     assert incus_content() <= others, "make destroy left something behind"
+
+
+@pytest.fixture
+def memory_in_order(platform: Platform) -> None:
+    """For promises of time: what the tests before built has scattered the host's memory."""
+    console = Console()
+    put_in_order(HostRunner(console), console)

@@ -46,6 +46,7 @@ def start_times(platform: Platform) -> dict[str, str]:
     return {name: entry["State"]["StartedAt"] for name, entry in platform.containers().items()}
 
 
+@pytest.mark.usefixtures("memory_in_order")
 def test_second_up_changes_and_restarts_nothing(platform: Platform) -> None:
     before = start_times(platform)
     again = platform.make("up")
@@ -655,6 +656,7 @@ def test_the_study_measures_and_puts_everything_back(platform: Platform) -> None
     assert_limits(platform, 2)
 
 
+@pytest.mark.usefixtures("memory_in_order")
 def test_restarted_machine_is_well_within_90_seconds(platform: Platform) -> None:
     began = time.monotonic()
     assert run("incus restart mlops").status == 0
