@@ -248,7 +248,6 @@ class Suite:
 
     def _run_layer(self, layer: Layer) -> list[Outcome]:
         self._console.say(f"\n=== {layer.name}: {layer.covers}; takes about {layer.takes}")
-        put_in_order(self._runner, self._console)
         began = time.monotonic()
         if layer.at_once == 1:
             outcomes = [self._outcome(layer, check, echo=True) for check in layer.checks()]
@@ -406,6 +405,7 @@ class Suite:
         )
 
     def _roles(self) -> Iterator[Check]:
+        put_in_order(self._runner, self._console)
         self._ready_for_machines()
         control = self._environments.ensure_control()
         env = {
@@ -437,6 +437,7 @@ class Suite:
         return prepared[:1] + bare + prepared[1:]
 
     def _platform(self) -> Iterator[Check]:
+        put_in_order(self._runner, self._console)
         control = self._environments.ensure_control()
         self._environments.ensure(
             BROWSER_TESTS.environment, self._project.root / BROWSER_TESTS.lock
