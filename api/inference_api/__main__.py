@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from inference_api import logs
 from inference_api.app import Application
+from inference_api.server import Server
 from inference_api.settings import Settings
 
 # What the kernel allows (net.core.somaxconn) is less.
@@ -41,7 +42,7 @@ def main() -> int:
     except OSError:
         logger.exception("CACHE_DIR cannot be used", extra={"cache_dir": settings.cache_dir})
         return 2
-    server = uvicorn.Server(
+    server = Server(
         uvicorn.Config(
             application,
             host=settings.host,

@@ -13,6 +13,7 @@ import pytest
 import uvicorn
 
 from inference_api.app import Application
+from inference_api.server import Server
 from inference_api.settings import Settings
 from tests.fake_mlflow import FakeMlflow
 from tests.graphs import files
@@ -28,11 +29,11 @@ def wait_until(condition: Callable[[], object], what: str, seconds: float = 10.0
 
 
 class Replica:
-    """One replica, served by uvicorn in a thread, with a client that keeps no cookies."""
+    """One replica, served in a thread as in its process, with a client that keeps no cookies."""
 
     def __init__(self, settings: Settings, keep_alive_seconds: int | float = 5) -> None:
         self.application = Application(settings)
-        self._server = uvicorn.Server(
+        self._server = Server(
             uvicorn.Config(
                 self.application,
                 loop="uvloop",

@@ -1,0 +1,112 @@
+"""Connections are accepted however busy those are that are there."""
+
+import asyncio
+import errno
+import logging
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+import uvicorn
+
+from inference_api import server
+from tests.conftest import wait_until
+
+CONNECTIONS = 100
+REQUEST = b"GET / HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\r\n"
+
+
+class BusyApplication:
+    """Answers everything with 204, in an event loop that always has something else to do."""
+
+    def __init__(self) -> None:
+        self.turns = 0
+        """How often the loop has come round."""
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Answer one request, or begin to be busy."""
+        if scope["type"] == "lifespan":
+            await receive()
+            self._have_a_turn()
+            await send({"type": "lifespan.startup.complete"})
+            await receive()
+            await send({"type": "lifespan.shutdown.complete"})
+        else:
+            await send({"type": "http.response.start", "status": 204, "headers": []})
+            await send({"type": "http.response.body", "body": b""})
+
+    def _have_a_turn(self) -> None:
+        self.turns += 1
+        time.sleep(0.005)
+        asyncio.get_running_loop().call_soon(self._have_a_turn)
+
+
+@contextmanager
+def serving(application: BusyApplication, listener: socket.socket) -> Iterator[None]:
+    served = server.Server(
+        uvicorn.Config(application, loop="uvloop", http="httptools", log_config=None)
+    )
+    thread = threading.Thread(target=served.run, args=([listener],))
+    thread.start()
+    wait_until(lambda: served.started, "it serves")
+    yield
+    served.should_exit = True
+    thread.join(timeout=10)
+    assert not thread.is_alive()
+
+
+def ask(address: Any) -> socket.socket:
+    connection = socket.create_connection(address, timeout=10)
+    connection.sendall(REQUEST)
+    return connection
+
+
+def answer(connection: socket.socket) -> bytes:
+    with connection:
+        received = b""
+        while chunk := connection.recv(65536):
+            received += chunk
+    return received
+
+
+def test_all_that_wait_are_taken_in_together() -> None:
+    application = BusyApplication()
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        address = listener.getsockname()
+        with serving(application, listener):
+            before = application.turns
+            connections = [ask(address) for _ in range(CONNECTIONS)]
+            answers = [answer(connection) for connection in connections]
+            turns = application.turns - before
+    assert all(found.startswith(b"HTTP/1.1 204 ") for found in answers)
+    assert turns < CONNECTIONS / 2  # uvloop alone takes in one in each turn
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(address)
+
+
+class ExhaustedSocket(socket.socket):
+    """Has one file too many, once."""
+
+    exhausted = True
+
+    def accept(self) -> tuple[socket.socket, Any]:
+        """Accept a connection, or fail."""
+        if self.exhausted:
+            self.exhausted = False
+            raise OSError(errno.EMFILE, "Too many open files")
+        return super().accept()
+
+
+def test_after_too_many_open_files_it_goes_on(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(server, "_PAUSE_SECONDS", 0.1)
+    with ExhaustedSocket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        with caplog.at_level(logging.ERROR), serving(BusyApplication(), listener):
+            assert answer(ask(listener.getsockname())).startswith(b"HTTP/1.1 204 ")
+    assert [record.message for record in caplog.records] == ["no connection can be accepted"]
