@@ -4,6 +4,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -28,6 +29,20 @@ def wait_until(condition: Callable[[], object], what: str, seconds: float = 10.0
         time.sleep(0.01)
 
 
+@contextmanager
+def running(server: uvicorn.Server, listener: socket.socket) -> Iterator[None]:
+    """Have a server serve in a thread, and end it."""
+    thread = threading.Thread(target=server.run, args=([listener],))
+    thread.start()
+    try:
+        wait_until(lambda: server.started, "the server listens")
+        yield
+    finally:
+        server.should_exit = True
+        thread.join(timeout=10.0)
+        assert not thread.is_alive()
+
+
 class Replica:
     """One replica, served in a thread as in its process, with a client that keeps no cookies."""
 
@@ -47,7 +62,7 @@ class Replica:
         )
         self._socket = socket.create_server(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
-        self._thread = threading.Thread(target=self._server.run, args=([self._socket],))
+        self._running = ExitStack()
         self.client = httpx.Client(
             base_url=self.url,
             timeout=20.0,
@@ -55,8 +70,7 @@ class Replica:
         )
 
     def __enter__(self) -> "Replica":
-        self._thread.start()
-        wait_until(lambda: self._server.started, "the server listens")
+        self._running.enter_context(running(self._server, self._socket))
         return self
 
     def __exit__(
@@ -66,9 +80,7 @@ class Replica:
         ___: TracebackType | None,
     ) -> None:
         self.client.close()
-        self._server.should_exit = True
-        self._thread.join(timeout=10.0)
-        assert not self._thread.is_alive()
+        self._running.close()
 
     def predict(self, body: Any, **headers: str) -> httpx.Response:
         """Send one prediction; every underscore in a header's name stands for a dash."""

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 import uvicorn
 
-from tests.conftest import MakeSettings, Replica, wait_until
+from tests.conftest import MakeSettings, Replica, running, wait_until
 from tests.fake_mlflow import FakeMlflow
 from tests.graphs import EXAMPLE, files
 
@@ -145,14 +145,9 @@ def plain_url(steady: Replica) -> Iterator[str]:
         lifespan="off",
         log_config=None,
     )
-    server = uvicorn.Server(config)
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        thread = threading.Thread(target=server.run, args=([listening],))
-        thread.start()
+    listening = socket.create_server(("127.0.0.1", 0))
+    with listening, running(uvicorn.Server(config), listening):
         yield f"http://127.0.0.1:{listening.getsockname()[1]}"
-        server.should_exit = True
-        thread.join(timeout=10)
-    assert not thread.is_alive()
 
 
 @pytest.mark.parametrize("name", REQUESTS)

@@ -4,17 +4,14 @@ import asyncio
 import errno
 import logging
 import socket
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import pytest
 import uvicorn
 
 from inference_api import server
-from tests.conftest import wait_until
+from tests.conftest import running
 
 CONNECTIONS = 100
 REQUEST = b"GET / HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\r\n"
@@ -45,18 +42,10 @@ class BusyApplication:
         asyncio.get_running_loop().call_soon(self._have_a_turn)
 
 
-@contextmanager
-def serving(application: BusyApplication, listener: socket.socket) -> Iterator[None]:
-    served = server.Server(
+def make_server(application: BusyApplication) -> server.Server:
+    return server.Server(
         uvicorn.Config(application, loop="uvloop", http="httptools", log_config=None)
     )
-    thread = threading.Thread(target=served.run, args=([listener],))
-    thread.start()
-    wait_until(lambda: served.started, "it serves")
-    yield
-    served.should_exit = True
-    thread.join(timeout=10)
-    assert not thread.is_alive()
 
 
 def ask(address: Any) -> socket.socket:
@@ -66,18 +55,15 @@ def ask(address: Any) -> socket.socket:
 
 
 def answer(connection: socket.socket) -> bytes:
-    with connection:
-        received = b""
-        while chunk := connection.recv(65536):
-            received += chunk
-    return received
+    with connection, connection.makefile("rb") as received:
+        return received.read()
 
 
 def test_all_that_wait_are_taken_in_together() -> None:
     application = BusyApplication()
     with socket.create_server(("127.0.0.1", 0)) as listener:
         address = listener.getsockname()
-        with serving(application, listener):
+        with running(make_server(application), listener):
             before = application.turns
             connections = [ask(address) for _ in range(CONNECTIONS)]
             answers = [answer(connection) for connection in connections]
@@ -107,6 +93,7 @@ def test_after_too_many_open_files_it_goes_on(
     monkeypatch.setattr(server, "_PAUSE_SECONDS", 0.1)
     with ExhaustedSocket() as listener:
         listener.bind(("127.0.0.1", 0))
-        with caplog.at_level(logging.ERROR), serving(BusyApplication(), listener):
+        listener.listen()
+        with caplog.at_level(logging.ERROR), running(make_server(BusyApplication()), listener):
             assert answer(ask(listener.getsockname())).startswith(b"HTTP/1.1 204 ")
     assert [record.message for record in caplog.records] == ["no connection can be accepted"]
