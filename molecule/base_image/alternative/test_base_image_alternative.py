@@ -16,4 +16,4 @@ def test_has_the_further_package(machine: Machine) -> None:
     reference = machine.run(
         "docker", "image", "ls", "--format", "{{.Repository}}:{{.Tag}}", "alternative/debian"
     ).strip()
-    assert machine.run("docker", "run", "--rm", reference, "less", "--version").startswith("less")
+    assert machine.run_image(reference, "less", "--version").startswith("less")

@@ -20,9 +20,7 @@ def reference(machine: Machine) -> str:
 
 def inside(machine: Machine, reference: str, script: str, *options: str) -> str:
     """Run a script in a container of the image."""
-    return machine.run(
-        *("docker", "run", "--rm", "--network", "none", *options, reference, "sh", "-c", script)
-    )
+    return machine.run_image(reference, "sh", "-c", script, options=options)
 
 
 def test_the_tag_names_the_release_and_the_recipe(reference: str) -> None:

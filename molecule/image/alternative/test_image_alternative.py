@@ -10,8 +10,7 @@ def test_each_argument_has_its_own_image(machine: Machine) -> None:
         "docker", "image", "ls", "--format", "{{.Repository}}:{{.Tag}}", "probe/greeting"
     ).split()
     greetings = {
-        machine.run("docker", "run", "--rm", reference, "cat", "/opt/greeting").strip()
-        for reference in references
+        machine.run_image(reference, "cat", "/opt/greeting").strip() for reference in references
     }
     assert len(references) == 2
     assert greetings == {"hello", "welcome"}

@@ -27,10 +27,6 @@ def described(machine: Machine) -> dict[str, Any]:
     return found
 
 
-def inside(machine: Machine, reference: str, *command: str) -> str:
-    return machine.run("docker", "run", "--rm", "--network", "none", reference, *command)
-
-
 def test_the_tag_is_a_digest(machine: Machine) -> None:
     (reference,) = images(machine)
     digest = reference.partition(":")[2]
@@ -43,20 +39,22 @@ def test_is_labelled_with_its_name(described: dict[str, Any]) -> None:
 
 
 def test_has_the_argument_and_the_context(machine: Machine, described: dict[str, Any]) -> None:
-    assert inside(machine, described["Id"], "cat", "/opt/greeting").strip() == "hello"
-    assert inside(machine, described["Id"], "cat", "/opt/package/content.txt").strip() == "content"
+    assert machine.run_image(described["Id"], "cat", "/opt/greeting").strip() == "hello"
+    assert (
+        machine.run_image(described["Id"], "cat", "/opt/package/content.txt").strip() == "content"
+    )
 
 
 def test_tests_are_left_out(machine: Machine, described: dict[str, Any]) -> None:
-    assert inside(machine, described["Id"], "ls", "/opt/package").split() == ["content.txt"]
+    assert machine.run_image(described["Id"], "ls", "/opt/package").split() == ["content.txt"]
 
 
 def test_the_build_trusts_the_hosts_authorities_and_the_image_does_not(
     machine: Machine, described: dict[str, Any]
 ) -> None:
-    lines = inside(machine, described["Id"], "cat", "/opt/certificates")
+    lines = machine.run_image(described["Id"], "cat", "/opt/certificates")
     assert int(lines) == CERTIFICATES.read_text().count("\n")
-    left = inside(machine, described["Id"], "sh", "-c", "ls /run/secrets 2>/dev/null | wc -l")
+    left = machine.run_image(described["Id"], "sh", "-c", "ls /run/secrets 2>/dev/null | wc -l")
     assert left.strip() == "0"
 
 

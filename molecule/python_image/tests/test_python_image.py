@@ -23,26 +23,22 @@ def reference(machine: Machine) -> str:
     ).strip()
 
 
-def inside(machine: Machine, reference: str, *command: str) -> str:
-    return machine.run("docker", "run", "--rm", "--network", "none", reference, *command)
-
-
 def test_has_debians_python(machine: Machine, reference: str) -> None:
-    assert inside(machine, reference, "python3", "--version").startswith("Python 3.13.")
+    assert machine.run_image(reference, "python3", "--version").startswith("Python 3.13.")
 
 
 def test_keeps_nothing_of_the_packages_installation(machine: Machine, reference: str) -> None:
-    kept = inside(machine, reference, "du", "-sk", "/var/cache/apt", "/var/lib/apt/lists")
+    kept = machine.run_image(reference, "du", "-sk", "/var/cache/apt", "/var/lib/apt/lists")
     assert sum(int(line.split()[0]) for line in kept.splitlines()) < 100
 
 
 def test_has_the_pinned_installer(machine: Machine, reference: str) -> None:
     version = PINNED.read_text().strip().replace("==", " ")
-    assert inside(machine, reference, "/opt/uv/bin/uv", "--version").startswith(version)
+    assert machine.run_image(reference, "/opt/uv/bin/uv", "--version").startswith(version)
 
 
 def test_containers_write_no_byte_code(machine: Machine, reference: str) -> None:
-    variables = inside(machine, reference, "env").splitlines()
+    variables = machine.run_image(reference, "env").splitlines()
     assert "PYTHONDONTWRITEBYTECODE=1" in variables
     assert "PYTHONUNBUFFERED=1" in variables
     path = next(line for line in variables if line.startswith("PATH="))
@@ -50,7 +46,7 @@ def test_containers_write_no_byte_code(machine: Machine, reference: str) -> None
 
 
 def test_libraries_tell_their_makers_nothing(machine: Machine, reference: str) -> None:
-    variables = inside(machine, reference, "env").splitlines()
+    variables = machine.run_image(reference, "env").splitlines()
     assert {"ORT_DISABLE_TELEMETRY=1", "MLFLOW_DISABLE_TELEMETRY=true"} <= set(variables)
 
 
@@ -76,11 +72,12 @@ def test_installs_what_is_locked(machine: Machine, reference: str) -> None:
     status, printed = build(machine, reference, REQUIREMENT)
     assert status == 0, printed
     assert (
-        inside(machine, "probe", "python", "-c", "import six; print(six.__version__)") == "1.17.0\n"
+        machine.run_image("probe", "python", "-c", "import six; print(six.__version__)")
+        == "1.17.0\n"
     )
     # Compiled when it was built: a container cannot do so later.
-    cached = inside(
-        machine, "probe", "sh", "-c", "ls /opt/venv/lib/python3.13/site-packages/__pycache__"
+    cached = machine.run_image(
+        "probe", "sh", "-c", "ls /opt/venv/lib/python3.13/site-packages/__pycache__"
     )
     assert "six.cpython-313.pyc" in cached
 
