@@ -212,19 +212,25 @@ class Machine:
         return int(self.run("cat", f"/proc/{init}/task/{init}/children").split()[0])
 
     def may_have_huge_pages(self, container: str) -> bool:
-        """Whether the kernel would give a container's program huge pages for memory of its own.
+        """Whether the kernel would give a container's program huge pages.
 
-        Whether it has some at a moment is chance: where memory is in pieces there are none to
-        give, and a process that has made another loses those that both write to.
+        Whether it has some at a moment is chance: it needs memory in one piece, at the right place,
+        and a process that has made another loses those that both write to.
         """
-        asked = "/^[0-9a-f]+-/ { own = $5 == 0 } own && /^THPeligible: *1/ { found = 1 }"
+        if self._huge_pages_are_for != "madvise":
+            return self._huge_pages_are_for == "always"
         maps = f"/proc/{self.program_id(container)}/smaps"
-        return self.run("awk", f"{asked} END {{ print found + 0 }}", maps).strip() == "1"
+        return self.host.run(f"grep --quiet '^VmFlags:.* hg' {maps}").rc == 0
 
     @property
     def lets_have_huge_pages(self) -> bool:
         """Whether processes may ask the kernel for them."""
-        return "[never]" not in self.run("cat", "/sys/kernel/mm/transparent_hugepage/enabled")
+        return self._huge_pages_are_for != "never"
+
+    @property
+    def _huge_pages_are_for(self) -> str:
+        setting = self.run("cat", "/sys/kernel/mm/transparent_hugepage/enabled")
+        return setting.partition("[")[2].partition("]")[0]
 
     def mode(self, path: str) -> tuple[str, str, str]:
         """A file's rights, such as `0700`, and the numbers of its user and group."""
