@@ -9,11 +9,13 @@ huge pages.
 
 import ctypes
 import mmap
+import resource
 from collections.abc import Iterator
 from pathlib import Path
 
 _SETTINGS = Path("/sys/kernel/mm/transparent_hugepage")
 _MAPS = Path("/proc/self/maps")
+_STATM = Path("/proc/self/statm")
 # Linux 6.1; not yet in Python's mmap. Older kernels refuse it.
 _MADV_COLLAPSE = 25
 # The only mapping of what is allocated that has a name; the stack and the kernel's have others.
@@ -52,6 +54,16 @@ def collapse(settings: Path = _SETTINGS, maps: Path = _MAPS) -> int:
             pages = range(begin, end, size)
             collapsed += sum(_madvise(page, size, _MADV_COLLAPSE) == 0 for page in pages)
     return collapsed * size
+
+
+def own_bytes(statm: Path = _STATM) -> int:
+    """Return how much memory the process has of its own, without that of files.
+
+    Args:
+        statm: The process's pages, as in procfs.
+    """
+    _, resident, of_files, *_ = map(int, statm.read_text().split())
+    return (resident - of_files) * resource.getpagesize()
 
 
 def _memory(maps: Path) -> Iterator[tuple[int, int]]:

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from inference_api import huge_pages
+from tests.conftest import MakeSettings, Replica, wait_until
+from tests.fake_mlflow import FakeMlflow
 
 SIZE = 2 * 1024**2
 
@@ -78,3 +80,50 @@ def test_a_system_that_wants_none_is_left_alone(
     (settings / "enabled").write_text("always madvise [never]\n")
     assert huge_pages.collapse(settings) == 0
     assert huge_pages.collapse(tmp_path / "not there") == 0
+
+
+def test_own_memory_is_what_no_file_has(tmp_path: Path) -> None:
+    (tmp_path / "statm").write_text("900 100 30 1 0 60 0\n")
+    assert huge_pages.own_bytes(tmp_path / "statm") == 70 * mmap.PAGESIZE
+
+
+def test_own_memory_is_this_process_s() -> None:
+    before = huge_pages.own_bytes()
+    with mmap.mmap(-1, 8 * SIZE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS) as memory:
+        memory.write(b"\x07" * len(memory))
+        assert 7 * SIZE < huge_pages.own_bytes() - before < 9 * SIZE
+
+
+@pytest.mark.parametrize(
+    ("sizes", "looks"),
+    [
+        pytest.param([100, 101, 101], [1, 1, 1], id="as much as before, or hardly more"),
+        pytest.param([100, 102, 102], [1, 2, 2], id="more"),
+        pytest.param([100, 50, 51, 52], [1, 1, 1, 2], id="less, and then more"),
+    ],
+)
+def test_a_replica_looks_through_its_memory_only_when_some_has_come(
+    sizes: list[int],
+    looks: list[int],
+    mlflow: FakeMlflow,
+    make_settings: MakeSettings,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = sizes[0]
+    looked = []
+    monkeypatch.setattr(huge_pages, "own_bytes", lambda: now * 1024**2)
+    monkeypatch.setattr(huge_pages, "collapse", lambda: looked.append(now))
+
+    def polls() -> int:
+        return sum(path.endswith("/registered-models/search") for path in mlflow.calls)
+
+    counted = []
+    with Replica(make_settings()):
+        for size in sizes:
+            now = size
+            # The second poll from here began after the size had changed; it has ended when the
+            # third begins.
+            enough = polls() + 3
+            wait_until(lambda enough=enough: polls() >= enough, "it has looked at the registry")
+            counted.append(len(looked))
+    assert counted == looks
