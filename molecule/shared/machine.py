@@ -220,7 +220,7 @@ class Machine:
         if self._huge_pages_are_for != "madvise":
             return self._huge_pages_are_for == "always"
         maps = f"/proc/{self.program_id(container)}/smaps"
-        return self.host.run(f"grep --quiet '^VmFlags:.* hg' {maps}").rc == 0
+        return bool(self.host.run(f"grep --quiet '^VmFlags:.* hg' {maps}").rc == 0)
 
     @property
     def lets_have_huge_pages(self) -> bool:
