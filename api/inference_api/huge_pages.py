@@ -9,7 +9,6 @@ huge pages.
 
 import ctypes
 import mmap
-import resource
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -63,7 +62,7 @@ def own_bytes(statm: Path = _STATM) -> int:
         statm: The process's pages, as in procfs.
     """
     _, resident, of_files, *_ = map(int, statm.read_text().split())
-    return (resident - of_files) * resource.getpagesize()
+    return (resident - of_files) * mmap.PAGESIZE
 
 
 def _memory(maps: Path) -> Iterator[tuple[int, int]]:

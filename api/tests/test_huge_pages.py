@@ -87,7 +87,7 @@ def test_own_memory_is_what_no_file_has(tmp_path: Path) -> None:
     assert huge_pages.own_bytes(tmp_path / "statm") == 70 * mmap.PAGESIZE
 
 
-def test_own_memory_is_this_process_s() -> None:
+def test_own_memory_grows_by_what_is_allocated() -> None:
     before = huge_pages.own_bytes()
     with mmap.mmap(-1, 8 * SIZE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS) as memory:
         memory.write(b"\x07" * len(memory))
@@ -117,13 +117,16 @@ def test_a_replica_looks_through_its_memory_only_when_some_has_come(
     def polls() -> int:
         return sum(path.endswith("/registered-models/search") for path in mlflow.calls)
 
+    def wait_for_a_poll() -> None:
+        # The second one from here began after the size had changed; it has ended when the third
+        # begins.
+        enough = polls() + 3
+        wait_until(lambda: polls() >= enough, "it has looked at the registry")
+
     counted = []
     with Replica(make_settings()):
         for size in sizes:
             now = size
-            # The second poll from here began after the size had changed; it has ended when the
-            # third begins.
-            enough = polls() + 3
-            wait_until(lambda enough=enough: polls() >= enough, "it has looked at the registry")
+            wait_for_a_poll()
             counted.append(len(looked))
     assert counted == looks

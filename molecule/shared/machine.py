@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -211,11 +212,17 @@ class Machine:
         init = self._process_id(container)
         return int(self.run("cat", f"/proc/{init}/task/{init}/children").split()[0])
 
+    def has_huge_pages(self, container: str) -> bool:
+        """Whether a container's program has memory in huge pages, as the kernel counts it."""
+        counted = self.run("cat", f"/proc/{self.program_id(container)}/smaps_rollup")
+        (kilobytes,) = re.findall(r"^AnonHugePages: +(\d+) kB$", counted, re.MULTILINE)
+        return int(kilobytes) > 0
+
     def may_have_huge_pages(self, container: str) -> bool:
         """Whether the kernel would give a container's program huge pages.
 
-        Whether it has some at a moment is chance: it needs memory in one piece, at the right place,
-        and a process that has made another loses those that both write to.
+        For one that is small or has made another process. Whether that has some at a moment is
+        chance: they need to fit into its memory as a whole, and those that both write to are lost.
         """
         if self._huge_pages_are_for != "madvise":
             return self._huge_pages_are_for == "always"

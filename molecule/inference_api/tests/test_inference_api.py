@@ -58,8 +58,8 @@ def test_what_it_logs_is_json(machine: Machine, replica: str) -> None:
 
 
 @pytest.mark.parametrize("replica", REPLICAS)
-def test_each_may_have_huge_pages(machine: Machine, replica: str) -> None:
-    assert machine.may_have_huge_pages(replica) == machine.lets_have_huge_pages
+def test_each_has_its_memory_in_huge_pages(machine: Machine, replica: str) -> None:
+    assert machine.has_huge_pages(replica) == machine.lets_have_huge_pages
 
 
 @pytest.mark.parametrize("replica", REPLICAS)

@@ -24,7 +24,7 @@ class Echo(BaseHTTPRequestHandler):
                 "headers": {name.lower(): value for name, value in self.headers.items()},
             }
         ).encode()
-        if self.path.startswith("/slow"):
+        if self.path == "/slow":
             time.sleep(2)
         self.send_response(503 if self.path == "/unready" else 200)
         self.send_header("Content-Type", "application/json")
