@@ -9,6 +9,7 @@ minute, with the requests that nginx had sent over them.
 import asyncio
 import logging
 import socket
+from pathlib import Path
 
 import uvicorn
 
@@ -20,11 +21,32 @@ _CONNECTIONS_AT_ONCE = 1024
 _PAUSE_SECONDS = 1.0
 
 
+def bind_unix_socket(path: Path) -> socket.socket:
+    """A Unix socket for `Server.run`, which every user that can reach the file may connect to.
+
+    Args:
+        path: the file; a socket that an earlier server has left there is replaced.
+
+    Raises:
+        OSError: The file cannot be made, or is something else than a socket.
+    """
+    if path.is_socket():
+        path.unlink()
+    listener = socket.socket(socket.AF_UNIX)
+    try:
+        listener.bind(str(path))
+        path.chmod(0o666)
+    except OSError:
+        listener.close()
+        raise
+    return listener
+
+
 class Server(uvicorn.Server):
     """A server that accepts connections itself, and leaves everything else to uvicorn.
 
     Args:
-        config: Uvicorn's. Without TLS.
+        config: Uvicorn's. Without TLS; where it listens is what `run` is given.
     """
 
     def __init__(self, config: uvicorn.Config) -> None:
@@ -34,10 +56,9 @@ class Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """See uvicorn.Server."""
-        listeners = [self.config.bind_socket()] if sockets is None else sockets
         await super().startup(sockets=[])  # everything but to listen
-        self._listeners = listeners
-        for listener in listeners:
+        self._listeners = sockets or []
+        for listener in self._listeners:
             listener.setblocking(False)
             listener.listen(self.config.backlog)
             self._begin_to_accept(listener)

@@ -38,6 +38,9 @@ class Settings(BaseSettings):
 
     host: str = "0.0.0.0"  # noqa: S104 - a container's port is published by whoever runs it
     port: int = Field(8000, ge=1, le=65535)
+    socket_path: Path | None = None
+    """A Unix socket that it listens at as well, for a proxy on the same machine: a request over it
+    takes both of them less processor time than one over TCP."""
     max_body_bytes: int = Field(2 * 1024 * 1024, ge=1024)
     max_rows: int = Field(1000, ge=1)
     """The longest list that one prediction may hold."""

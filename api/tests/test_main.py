@@ -43,15 +43,19 @@ def test_it_serves_and_ends_with_the_requests_in_flight(mlflow: FakeMlflow, tmp_
     mlflow.publish(files())
     port = free_port()
     url = f"http://127.0.0.1:{port}"
+    socket_path = tmp_path / "replica.sock"
     process = start(
         MLFLOW_TRACKING_URI=mlflow.uri,
-        CACHE_DIR=str(tmp_path),
+        CACHE_DIR=str(tmp_path / "cache"),
         HOST="127.0.0.1",
         PORT=str(port),
+        SOCKET_PATH=str(socket_path),
         REGISTRY_POLL_SECONDS="0.1",
     )
     try:
         wait_until(lambda: is_ready(url), "it is ready", seconds=30)
+        with httpx.Client(transport=httpx.HTTPTransport(uds=str(socket_path))) as near:
+            assert near.post("http://replica/predict", json=EXAMPLE).status_code == 200
         # A client that selects a version which takes a while is in flight when the signal comes.
         mlflow.publish(files(), name="slow")
         wait_until(lambda: "slow" in httpx.get(f"{url}/models").text, "the model is known")
@@ -95,3 +99,15 @@ def test_a_folder_that_cannot_be_used_ends_it(tmp_path: Path) -> None:
     output, _ = process.communicate(timeout=30)
     assert process.returncode == 2
     assert "CACHE_DIR cannot be used" in output
+
+
+def test_a_socket_that_cannot_be_made_ends_it(tmp_path: Path) -> None:
+    process = start(
+        MLFLOW_TRACKING_URI="http://127.0.0.1:1",
+        CACHE_DIR=str(tmp_path),
+        PORT=str(free_port()),
+        SOCKET_PATH=str(tmp_path / "missing" / "replica.sock"),
+    )
+    output, _ = process.communicate(timeout=30)
+    assert process.returncode == 2
+    assert "SOCKET_PATH cannot be used" in output

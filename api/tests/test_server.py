@@ -5,6 +5,7 @@ import errno
 import logging
 import socket
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -72,6 +73,34 @@ def test_all_that_wait_are_taken_in_together() -> None:
     assert turns < CONNECTIONS / 2  # uvloop alone takes in one in each turn
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(address)
+
+
+def ask_by_file(path: Path) -> socket.socket:
+    connection = socket.socket(socket.AF_UNIX)
+    connection.settimeout(10)
+    connection.connect(str(path))
+    connection.sendall(REQUEST)
+    return connection
+
+
+def test_a_unix_socket_answers_every_user_and_replaces_the_one_before(tmp_path: Path) -> None:
+    path = tmp_path / "server.sock"
+    server.bind_unix_socket(path).close()  # as a server that was killed leaves it
+    with pytest.raises(ConnectionRefusedError):
+        ask_by_file(path)
+    with running(make_server(BusyApplication()), server.bind_unix_socket(path)):
+        assert path.stat().st_mode & 0o777 == 0o666
+        assert answer(ask_by_file(path)).startswith(b"HTTP/1.1 204 ")
+    with pytest.raises(ConnectionRefusedError):
+        ask_by_file(path)
+
+
+def test_what_is_no_socket_is_not_replaced_by_one(tmp_path: Path) -> None:
+    path = tmp_path / "notes"
+    path.write_text("dear")
+    with pytest.raises(OSError, match="in use"):
+        server.bind_unix_socket(path)
+    assert path.read_text() == "dear"
 
 
 class ExhaustedSocket(socket.socket):
