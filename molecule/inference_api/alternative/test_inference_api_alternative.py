@@ -29,6 +29,8 @@ def test_each_has_its_part_of_the_new_budget(machine: Machine, replica: str) -> 
 @pytest.mark.parametrize(("replica", "address"), REPLICAS.items())
 def test_each_has_the_new_settings(machine: Machine, replica: str, address: str) -> None:
     assert machine.get_json(f"http://{address}:8100/health/live")["registry"] == "reachable"
+    near = ("--unix-socket", f"/srv/mlops/serving_sockets/{replica}.sock")
+    assert machine.get_json("http://replica/health/live", *near)["status"] == "live"
     environment = machine.containers[replica]["Config"]["Env"]
     assert {"PRODUCTION_ALIAS=champion", "DEFAULT_MODEL=modelo2"} <= set(environment)
     assert machine.execute(replica, "cat", "/proc/sys/net/core/somaxconn").strip() == "2048"

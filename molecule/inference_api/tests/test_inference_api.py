@@ -37,6 +37,14 @@ def test_each_reaches_the_registry(machine: Machine, address: str) -> None:
     assert machine.get_json(f"http://{address}:8000/models") == {"models": []}
 
 
+@pytest.mark.parametrize("replica", REPLICAS)
+def test_each_answers_at_its_socket_too(machine: Machine, replica: str) -> None:
+    path = f"/srv/mlops/inference_api_sockets/{replica}.sock"
+    assert machine.mode(path) == ("0666", "10017", "10017")
+    options = ("--unix-socket", path)
+    assert machine.get_json("http://replica/health/live", *options)["status"] == "live"
+
+
 @pytest.mark.parametrize("address", REPLICAS.values())
 def test_each_says_what_to_do_while_there_is_no_model(machine: Machine, address: str) -> None:
     assert machine.http(f"http://{address}:8000/health/ready")[0] == 503
@@ -65,3 +73,4 @@ def test_each_has_its_memory_in_huge_pages(machine: Machine, replica: str) -> No
 @pytest.mark.parametrize("replica", REPLICAS)
 def test_files(machine: Machine, replica: str) -> None:
     assert machine.mode(f"/srv/mlops/inference_api/{replica}") == ("0700", "10017", "10017")
+    assert machine.mode("/srv/mlops/inference_api_sockets") == ("0755", "10017", "10017")

@@ -27,6 +27,12 @@ def test_has_the_new_settings(machine: Machine) -> None:
     assert machine.mode("/etc/mlops/balancer/nginx.conf") == ("0644", "0", "0")
 
 
+def test_has_the_folders_of_sockets_to_read_alone(machine: Machine) -> None:
+    mounts = machine.containers["nginx"]["Mounts"]
+    folders = {mount["Source"]: mount["RW"] for mount in mounts if "sockets" in mount["Source"]}
+    assert folders == {"/srv/sockets": False, "/srv/other_sockets": False}
+
+
 def test_has_the_new_limits(machine: Machine) -> None:
     limits = machine.limits("nginx")
     assert limits.cpu_quota / limits.cpu_period == 0.75

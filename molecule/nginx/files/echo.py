@@ -1,11 +1,14 @@
-"""A server that answers with its own name and with what it was asked."""
+"""A server at a port and a Unix socket that answers with its own name and what it was asked."""
 
 from __future__ import annotations
 
 import json
 import socket
+import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from socketserver import ThreadingUnixStreamServer
 
 
 class Echo(BaseHTTPRequestHandler):
@@ -34,5 +37,14 @@ class Echo(BaseHTTPRequestHandler):
 
     do_POST = do_GET  # noqa: N815 (the name that the base class looks for)
 
+    def address_string(self) -> str:
+        """Who asks, for the log; by a Unix socket, nobody has an address."""
+        return "nginx"
 
+
+path = Path("/run/sockets") / f"{socket.gethostname()}.sock"
+path.unlink(missing_ok=True)
+near = ThreadingUnixStreamServer(str(path), Echo)
+path.chmod(0o666)
+threading.Thread(target=near.serve_forever, daemon=True).start()
 ThreadingHTTPServer(("", 8000), Echo).serve_forever()

@@ -15,14 +15,17 @@ from shared.machine import Machine
 
 BALANCED = "http://127.0.0.1:8000"
 TALKING = "http://127.0.0.1:8001"
+NEAR = "http://127.0.0.1:8003"
 
 
-def ask(machine: Machine, times: int, *options: str, path: str = "/") -> list[tuple[int, Any]]:
+def ask(
+    machine: Machine, times: int, *options: str, path: str = "/", site: str = BALANCED
+) -> list[tuple[int, Any]]:
     """Send requests on connections of their own; return status and answer of each."""
     line = " ".join(f"'{option}'" for option in options)
     printed = machine.shell(
         f"for i in $(seq {times}); do "
-        f"curl --silent --max-time 20 --write-out ' %{{http_code}}\n' {line} {BALANCED}{path}; done"
+        f"curl --silent --max-time 20 --write-out ' %{{http_code}}\n' {line} {site}{path}; done"
     )
     answers = []
     for answer in printed.splitlines():
@@ -68,6 +71,15 @@ def test_a_post_goes_to_another_server_only_where_that_does_no_harm(machine: Mac
         # As many as it takes for nginx to try the dead one again.
         answers = ask(machine, 12, "--data", "x", path="/predict")
     assert servers(answers) == {"server-2": 12}
+
+
+def test_servers_at_unix_sockets_share_the_requests_and_may_die(machine: Machine) -> None:
+    assert set(servers(ask(machine, 12, site=NEAR))) == {"server-1", "server-2"}
+    with one_server_alone(machine, "kill"):
+        answers = ask(machine, 12, "--data", "x", path="/predict", site=NEAR)
+    assert servers(answers) == {"server-2": 12}
+    machine.shell("sleep 1.5")
+    assert set(servers(ask(machine, 12, site=NEAR))) == {"server-1", "server-2"}
 
 
 def test_tells_the_server_who_asks(machine: Machine) -> None:
@@ -187,6 +199,7 @@ def test_publishes_its_sites_and_nothing_else(machine: Machine) -> None:
         "8000/tcp",
         "8001/tcp",
         "8002/tcp",
+        "8003/tcp",
         "8443/tcp",
     }
 
