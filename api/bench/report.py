@@ -94,7 +94,8 @@ def _comparison(rounds: Sequence[dict[str, Any]], capacity: dict[str, float]) ->
         "## Against other ways, with the same share\n\n"
         "Predictions a second of the same model; where scikit-learn serves, of the estimator that "
         "it was made from. Each way ran as often as the inference API does, with the same limits, "
-        "behind an nginx with the same configuration, and was asked by the same generator.\n\n"
+        "behind an nginx with the same configuration, and was asked by the same generator. nginx "
+        "reaches the inference API's replicas by Unix sockets and the others by TCP.\n\n"
         + _table(["what", *shares, "aim for one"], rows)
     )
 
