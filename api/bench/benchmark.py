@@ -8,7 +8,7 @@ from dataclasses import asdict
 from typing import Any
 
 from bench.deployment import BenchmarkError, Deployment, Use
-from bench.generator import Load, can_go_first, closed_loop, open_loop
+from bench.generator import Load, closed_loop, open_loop
 from bench.peers import SERVERS, Peers
 from bench.report import MODEL_NOT_IN_MEMORY, MODEL_STANDING_BY
 
@@ -98,7 +98,6 @@ class Benchmark:
             "cpu_period_microseconds": self._cpu_period,
             "memory_bytes": self._memory_bytes,
             "seconds": self._seconds,
-            "generator_went_first": can_go_first(),
             "connections": _CONNECTIONS,
         }
         self._rows = await deployment.rows()

@@ -35,7 +35,8 @@ _CONNECTIONS = 500
 # Those that are lost are replaced, few at a time.
 _OPENING_AT_ONCE = 8
 _PATIENCE = 10.0
-# Where processors are short, the load must not be: what is late here is not the target's doing.
+# Before the commands that are run beside a load, which are not the target's doing. Not before the
+# target: its processes are in a control group of their own, where niceness does not count.
 _NICENESS = -15
 _SEED = 1
 _OK = 200
@@ -397,16 +398,9 @@ class _OpenRun(_Run):
         return await super().finish()
 
 
-def can_go_first() -> bool:
-    """Whether the system lets this process send before others run."""
-    before = os.getpriority(os.PRIO_PROCESS, 0)
-    with _going_first():
-        return os.getpriority(os.PRIO_PROCESS, 0) < before
-
-
 @contextmanager
 def _going_first() -> Iterator[None]:
-    """Run before other processes of the host, if the system lets it."""
+    """Run before what this process has started, if the system lets it."""
     before = os.getpriority(os.PRIO_PROCESS, 0)
     with suppress(PermissionError):
         os.setpriority(os.PRIO_PROCESS, 0, _NICENESS)

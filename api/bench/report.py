@@ -45,7 +45,6 @@ def render(figures: dict[str, Any]) -> str:
 
 def _head(figures: dict[str, Any]) -> str:
     machine, model = figures["machine"], figures["model"]
-    first = "before which it ran" if figures["generator_went_first"] else "and ran beside it"
     return f"""\
 # How the inference API serves
 
@@ -53,7 +52,7 @@ Written by `make benchmark`, from `api/bench/results.json`; nothing here is type
 
 Machine: {machine["processors"]} processors ({machine["processor"]}), {machine["memory_gib"]} GiB,
 Linux {machine["kernel"]}, cgroup v{machine["cgroup"]}. The load came from the same host and shared
-its processors with the platform, {first}. All replicas together had {figures["cpus"]:g} processors
+its processors with the platform. All replicas together had {figures["cpus"]:g} processors
 (period {figures["cpu_period_microseconds"] / 1000:g} ms) and {figures["memory_bytes"] / _GIB:g}
 GiB, read from the kernel before each load. Model: {model["name"]}, version {model["version"]}.
 Each load lasted {figures["seconds"]:g} s, without its first seconds; {len(figures["rounds"])}

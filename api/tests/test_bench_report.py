@@ -66,7 +66,6 @@ def figures() -> dict[str, Any]:
         "cpu_period_microseconds": 10000,
         "memory_bytes": 10 * 2**30,
         "seconds": 1.0,
-        "generator_went_first": True,
         "connections": 256,
         "rounds": rounds,
         "batches": {"1": load(400.0, rows_per_second=400), "10": load(90.0, rows_per_second=900)},
