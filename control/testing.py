@@ -29,6 +29,9 @@ BROWSER_PACKAGES = ("chromium", "libnss3-tools")
 _END_LINES = 30
 _BEFORE_WRONG, _AFTER_WRONG = 3, 40
 _WENT_WRONG = re.compile(r"^\s*fatal: |^E   ")
+# One line for each failed check is the very last: pytest's own summary of it where there is one.
+_FAILED_TEST = re.compile(r"^(?:FAILED|ERROR) (.*::.*)")
+_REASON_LENGTH = 300
 # What `molecule/conftest.py` prints at the end of each variant.
 _ASSERTIONS = re.compile(r"(\d+) assertions held")
 # What the scenarios say in their `molecule.yml` that start from nothing but Debian.
@@ -244,6 +247,8 @@ class Suite:
                 self._console.say(f"    {line}")
         self._console.say()
         self._console.say(f"{len(outcomes) - len(failed)} passed, {len(failed)} failed")
+        for outcome in failed:
+            self._console.say(f"    {outcome.title}: {_reason(outcome.printed)}")
         return bool(outcomes) and not failed
 
     def _run_layer(self, layer: Layer) -> list[Outcome]:
@@ -466,6 +471,14 @@ def _place_of_failure(printed: tuple[str, ...]) -> tuple[str, ...]:
     if not wrong or wrong[-1] >= end:
         return ()
     return printed[max(wrong[-1] - _BEFORE_WRONG, 0) : wrong[-1] + _AFTER_WRONG]
+
+
+def _reason(printed: tuple[str, ...]) -> str:
+    """The tests that failed, or else the line that tells what went wrong, or else the last one."""
+    tests = [found[1] for line in printed if (found := _FAILED_TEST.search(line))]
+    wrong = [line.strip() for line in printed if _WENT_WRONG.search(line)]
+    reason = "; ".join(tests or wrong[-1:] or printed[-1:]) or "it printed nothing"
+    return reason if len(reason) <= _REASON_LENGTH else f"{reason[:_REASON_LENGTH]}..."
 
 
 def _assertions(printed: tuple[str, ...]) -> str:

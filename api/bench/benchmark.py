@@ -15,7 +15,8 @@ from bench.report import MODEL_NOT_IN_MEMORY, MODEL_STANDING_BY
 SPLITS = (1, 2, 4)
 BATCHES = (1, 10, 100, 1000)
 # Clients that wait for their answers keep so many connections busy: each of four replicas has as
-# much before it as it can do in one period of the scheduler, as one has.
+# much before it as it can do in one period of the scheduler, as one has. Where more of them share a
+# rate, each is met less often, and what belongs to it has left the processors' caches meanwhile.
 _CONNECTIONS = 256
 _SHARE_FOR_LATENCY = 0.7
 # A host that others share can be twice as fast within seconds: the latency at a share of the
@@ -162,6 +163,7 @@ class Benchmark:
                 capacity.per_second * _SHARE_FOR_LATENCY,
                 asyncio.sleep(seconds),
                 warm_up=_TURN_WARM_UP_SECONDS,
+                connections=_CONNECTIONS,
             )
             self._tell(f"at {_SHARE_FOR_LATENCY:.0%} of it", at_share)
             capacities.append(capacity)

@@ -132,11 +132,11 @@ def _splits(rounds: Sequence[dict[str, Any]], capacity: dict[str, float], connec
     return (
         "## The same share cut into replicas\n\n"
         f"Capacity is what {connections} connections get that wait for their answers. The p99 is "
-        "of an open loop at 70 % of it, in which waiting counts from when a request was due. Both "
-        f"were measured in turns, {len(p99)} for each split, as this host's speed changes within "
-        "seconds: each at 70 % of the capacity measured right before. The aim is compared with the "
-        "median turn, and with all turns of the worst round together. Where the load itself was "
-        "late, the host was busy with something else.\n\n"
+        "of an open loop over as many at 70 % of it, in which waiting counts from when a request "
+        f"was due. Both were measured in turns, {len(p99)} for each split, as this host's speed "
+        "changes within seconds: each at 70 % of the capacity measured right before. The aim is "
+        "compared with the median turn, and with all turns of the worst round together. Where the "
+        "load itself was late, the host was busy with something else.\n\n"
         + _table(
             [
                 *("replicas", "predictions/s", "rounds", "of one replica"),

@@ -118,9 +118,32 @@ def test_failing_layer_runs_to_its_end_and_is_the_last(
     assert lines[lines.index("--- ruff check FAILED; from what it printed:") + 1] == (
         "    x.py: E501"
     )
-    last = lines[-1]
-    assert last.endswith(" passed, 1 failed")
-    assert not last.startswith("0 ")
+    *_, counts, reason = lines
+    assert counts.endswith(" passed, 1 failed")
+    assert not counts.startswith("0 ")
+    assert reason == "    ruff check: x.py: E501"
+
+
+@pytest.mark.parametrize(
+    ("printed", "reason"),
+    [
+        (
+            "E   assert 1\n... took 1 s\nFAILED tests/test_x.py::test_a - assert 1\n"
+            "ERROR tests/test_x.py::test_b\n= 1 failed =",
+            "tests/test_x.py::test_a - assert 1; tests/test_x.py::test_b",
+        ),
+        ("FAILED - RETRYING: [m]: Wait\nfatal: [m]: no disk\nPLAY RECAP", "fatal: [m]: no disk"),
+        ("", "it printed nothing"),
+        ("x" * 301, "x" * 300 + "..."),
+    ],
+)
+def test_the_last_line_says_what_failed(
+    tests: Suite, runner: FakeRunner, screen: Screen, project: Project, printed: str, reason: str
+) -> None:
+    molecule = project.environments / "control" / "bin" / "molecule"
+    runner.replies[f"{molecule} test"] = Completed(1, printed, "")
+    assert not tests.run("roles")
+    assert screen.text.splitlines()[-1] == f"    molecule: redis: {reason}"
 
 
 @pytest.mark.parametrize("wrong", ["fatal: [machine]: FAILED! =>", "E   assert 2 == 0"])
