@@ -3,8 +3,9 @@
 It runs in JupyterLab's own container, which has the libraries. Its argument is a JSON object:
 `url`, `password`, for an https address `authority`, a file, and unless the login alone is asked for
 either `code` or `notebook`, a path; with `copy`, the notebook is saved under that path as it looks
-after its run. It prints another one: `refused`, or `printed`, what the code wrote, `status`, how it
-ended, and `shown`, how many outputs each cell has.
+after its run. With `replaced`, another connection has had this one's place, as when a kernel is
+started again, and says something still. It prints another one: `refused`, or `printed`, what the
+code wrote, `status`, how it ended, and `shown`, how many outputs each cell has.
 """
 
 from __future__ import annotations
@@ -16,8 +17,14 @@ from typing import Any
 
 import requests  # type: ignore[import-untyped]
 import websocket  # type: ignore[import-not-found]
+from jupyter_server.services.kernels.connection.base import (  # type: ignore[import-not-found]
+    deserialize_msg_from_ws_v1,
+    serialize_msg_to_ws_v1,
+)
 
 _SECONDS = 60
+# That of JupyterLab's page.
+_PROTOCOL = "v1.kernel.websocket.jupyter.org"
 _OUTPUTS = ("display_data", "error", "execute_result", "stream")
 
 
@@ -52,19 +59,19 @@ class Client:
         answer.raise_for_status()
         return answer.json() if answer.content else None
 
-    def run(self, cells: list[dict[str, Any]]) -> str:
+    def run(self, cells: list[dict[str, Any]], *, replaced: bool = False) -> str:
         """Run code cells in a kernel of their own up to the first that fails; tell how that ended.
 
-        Each cell gets its outputs.
+        Each cell gets its outputs. With `replaced`, a message comes before over another connection,
+        whose place this one has just taken.
         """
         kernel = self.ask("POST", "kernels", {"name": "python3"})["id"]
+        session = uuid.uuid4().hex
         try:
-            connection = websocket.create_connection(
-                f"{self.url.replace('http', 'ws', 1)}/api/kernels/{kernel}/channels",
-                timeout=_SECONDS,
-                sslopt={"ca_certs": self.authority} if self.authority else {},
-                cookie="; ".join(f"{name}={value}" for name, value in self.session.cookies.items()),
-            )
+            connection = self._connect(kernel, session)
+            if replaced:
+                late, connection = connection, self._connect(kernel, session)
+                _send(late, "kernel_info_request", {})
             for cell in cells:
                 status = _execute(connection, cell)
                 if status != "ok":
@@ -73,34 +80,60 @@ class Client:
         finally:
             self.ask("DELETE", f"kernels/{kernel}")
 
+    def _connect(self, kernel: str, session: str) -> websocket.WebSocket:
+        return websocket.create_connection(
+            f"{self.url.replace('http', 'ws', 1)}/api/kernels/{kernel}/channels"
+            f"?session_id={session}",
+            timeout=_SECONDS,
+            sslopt={"ca_certs": self.authority} if self.authority else {},
+            cookie="; ".join(f"{name}={value}" for name, value in self.session.cookies.items()),
+            subprotocols=[_PROTOCOL],
+        )
+
 
 def _execute(connection: websocket.WebSocket, cell: dict[str, Any]) -> str:
     """Run one cell: collect what the kernel says until it has answered and is idle again."""
-    number = uuid.uuid4().hex
-    message = {
-        "channel": "shell",
-        "header": {"msg_id": number, "msg_type": "execute_request", "version": "5.3"},
-        "parent_header": {},
-        "metadata": {},
-        "content": {"code": cell["source"], "silent": False},
-    }
-    connection.send(json.dumps(message))
+    number = _send(connection, "execute_request", {"code": cell["source"], "silent": False})
     cell["outputs"] = []
     status, idle = "", False
     while not (status and idle):
-        message = json.loads(connection.recv())
-        content: Any = message["content"]
+        message = _receive(connection)
+        content, kind = message["content"], message["header"]["msg_type"]
         if message["parent_header"].get("msg_id") != number:
             continue
-        if message["msg_type"] in _OUTPUTS:
+        if kind in _OUTPUTS:
             content.pop("transient", None)
-            cell["outputs"].append({"output_type": message["msg_type"], **content})
-        elif message["msg_type"] == "execute_reply":
+            cell["outputs"].append({"output_type": kind, **content})
+        elif kind == "execute_reply":
             status = content["status"]
             cell["execution_count"] = content["execution_count"]
-        elif message["msg_type"] == "status":
+        elif kind == "status":
             idle = content["execution_state"] == "idle"
     return status
+
+
+def _send(connection: websocket.WebSocket, kind: str, content: dict[str, Any]) -> str:
+    """Send a message to the kernel; return its number, which answers refer to."""
+    number = uuid.uuid4().hex
+    message = {
+        "header": {"msg_id": number, "msg_type": kind, "version": "5.3"},
+        "parent_header": {},
+        "metadata": {},
+        "content": content,
+    }
+    connection.send_binary(serialize_msg_to_ws_v1(message, "shell", _pack))
+    return number
+
+
+def _pack(part: object) -> bytes:
+    return json.dumps(part).encode()
+
+
+def _receive(connection: websocket.WebSocket) -> dict[str, Any]:
+    _, parts = deserialize_msg_from_ws_v1(connection.recv())
+    # What may follow are buffers, which nothing here has.
+    names = ("header", "parent_header", "metadata", "content")
+    return {name: json.loads(part) for name, part in zip(names, parts, strict=True)}
 
 
 def _text(output: dict[str, Any]) -> str:
@@ -124,7 +157,7 @@ def main() -> None:
         cells = [cell for cell in notebook["content"]["cells"] if cell["cell_type"] == "code"]
     else:
         cells = [{"source": asked["code"]}] if "code" in asked else []
-    status = client.run(cells)
+    status = client.run(cells, replaced=asked.get("replaced", False))
     if "copy" in asked:
         copy = {"type": "notebook", "content": notebook["content"]}
         client.ask("PUT", f"contents/{asked['copy']}", copy)

@@ -41,6 +41,13 @@ def test_a_failure_is_told(machine: Machine, password: str) -> None:
     assert "such a thing" in answer["printed"]
 
 
+def test_what_comes_over_a_replaced_connection_harms_nobody(
+    machine: Machine, password: str
+) -> None:
+    answer = ask(machine, password, code="print(6 * 7)", replaced=True)
+    assert answer == {"printed": "42\n", "status": "ok", "shown": [1]}
+
+
 def test_refuses_a_wrong_password(machine: Machine) -> None:
     for wrong in ("not-the-password", "jupyter", ""):
         assert ask(machine, wrong) == {"refused": True}

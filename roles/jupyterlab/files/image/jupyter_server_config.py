@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from jupyter_server.auth import passwd
+from jupyter_server.services.kernels.connection.channels import ZMQChannelsWebsocketConnection
 
 c = get_config()  # noqa: F821 - Jupyter's own
 c.ServerApp.ip = "0.0.0.0"  # noqa: S104 - the container's network alone
@@ -22,3 +23,28 @@ c.LabApp.extension_manager = "readonly"
 # An idle kernel holds its rows in memory; one that is forgotten ends after a day.
 c.MappingKernelManager.cull_idle_timeout = 24 * 3600
 c.MappingKernelManager.cull_connected = True
+
+
+class KernelConnection(ZMQChannelsWebsocketConnection):
+    """A browser's connection to a kernel, which knows to its end what protocol was agreed on.
+
+    Jupyter Server asks the WebSocket for it at each message, and that no longer knows once another
+    connection has taken its place, as when a kernel is started again. A message that is still on
+    its way is then read as one of the older protocol, in which its first bytes are a number in the
+    millions, and making room for so many parts ends the server (seen with 2.21.1).
+    """
+
+    agreed = None
+
+    def connect(self):
+        """Begin to pass on messages, as soon as the WebSocket is open."""
+        self.agreed = super().subprotocol
+        return super().connect()
+
+    @property
+    def subprotocol(self):
+        """Name of the protocol, None for the older one."""
+        return self.agreed
+
+
+c.ServerApp.kernel_websocket_connection_class = KernelConnection
