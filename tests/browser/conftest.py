@@ -29,8 +29,8 @@ CHROMIUM = "/usr/bin/chromium"
 WIDTH, HEIGHT = 1280, 800
 PATIENCE_SECONDS = 30
 LOAD_SECONDS = 3.0
-# The limit is for an idle machine. Something else may be at work on this one, the browser itself takes
-# half of the time, and a host that others share was seen to be two times slower for a minute.
+# The limit is for an idle machine. Something else may be at work on this one, the browser itself
+# takes half of the time, and a host that others share was seen to be two times slower for a minute.
 LOADS = 10
 WRONG_PASSWORD = "not-the-password"
 # The data API's.
